@@ -1,0 +1,15 @@
+//! What front ends and daemon say to each other: gRPC over a private Unix socket. No logic.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests"))]
+
+pub mod client;
+pub mod fault;
+
+/// The messages and the service of `proto/daemon.proto`.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod proto {
+    tonic::include_proto!("aside.daemon.v1");
+}
+
+/// Version of the protocol; both ends must agree.
+pub const PROTOCOL: u32 = 1;

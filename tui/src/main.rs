@@ -1,0 +1,2 @@
+//! Aside: a terminal chat whose model learns its user.
+fn main() {}
