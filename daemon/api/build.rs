@@ -3,6 +3,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/daemon.proto");
     let files = protox::compile(["proto/daemon.proto"], ["proto"])?;
-    tonic_prost_build::configure().compile_fds(files)?;
+    // Our own `Connect` call would clash with the generated `connect` of the transport.
+    tonic_prost_build::configure().build_transport(false).compile_fds(files)?;
     Ok(())
 }
