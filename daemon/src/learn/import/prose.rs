@@ -1,0 +1,131 @@
+//! Plain text and Markdown: the user's own words. Each paragraph is one own turn; neighbouring paragraphs share a
+//! conversation as long as it stays near what the backbone sees at once.
+
+use super::{Format, Import, Line, Role};
+
+/// Bytes of text in one conversation before the next paragraph starts a new one: about 300 tokens.
+const CONVERSATION_BYTES: usize = 1200;
+/// A longer paragraph is cut at a sentence or a space.
+const PARAGRAPH_BYTES: usize = 800;
+
+pub(super) fn read(format: Format, text: &str) -> Import {
+    let mut conversations: Vec<Vec<Line>> = Vec::new();
+    let mut room = 0;
+    for paragraph in paragraphs(format, text) {
+        for piece in pieces(&paragraph) {
+            if room < piece.len() {
+                conversations.push(Vec::new());
+                room = CONVERSATION_BYTES;
+            }
+            room = room.saturating_sub(piece.len());
+            if let Some(last) = conversations.last_mut() {
+                last.push(Line { role: Role::User, content: piece.to_owned() });
+            }
+        }
+    }
+    Import { format, conversations, skipped: 0, skipped_why: String::new() }
+}
+
+/// Paragraphs with their lines joined; in Markdown, code fences keep their lines and marks without words go.
+fn paragraphs(format: Format, text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut current: Vec<&str> = Vec::new();
+    let mut fence = false;
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if format == Format::Markdown && trimmed.starts_with("```") {
+            close(&mut current, fence, &mut out);
+            fence = !fence;
+        } else if trimmed.is_empty() && !fence {
+            close(&mut current, fence, &mut out);
+        } else if fence {
+            current.push(line.trim_end());
+        } else if format == Format::Markdown {
+            let starts_block = trimmed.starts_with(['#', '-', '*', '>', '|']);
+            if starts_block {
+                close(&mut current, fence, &mut out);
+            }
+            current.push(without_marks(trimmed));
+            if trimmed.starts_with('#') {
+                close(&mut current, fence, &mut out);
+            }
+        } else {
+            current.push(trimmed);
+        }
+    }
+    close(&mut current, fence, &mut out);
+    out
+}
+
+fn close(lines: &mut Vec<&str>, fence: bool, out: &mut Vec<String>) {
+    let text = lines.join(if fence { "\n" } else { " " });
+    lines.clear();
+    if text.chars().any(char::is_alphanumeric) {
+        out.push(text.trim().to_owned());
+    }
+}
+
+/// Without heading, list and quote marks at the start.
+fn without_marks(line: &str) -> &str {
+    let stripped = line.trim_start_matches(['#', '>']).trim_start();
+    match stripped.strip_prefix(['-', '*', '+']) {
+        Some(rest) if rest.starts_with(' ') => rest.trim_start(),
+        _ => stripped,
+    }
+}
+
+/// Cuts a long paragraph behind the last sentence end, else the last space, else the last character that fits.
+fn pieces(paragraph: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = paragraph.trim();
+    while rest.len() > PARAGRAPH_BYTES {
+        let limit = (0..=PARAGRAPH_BYTES).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0);
+        let (head, _) = rest.split_at(limit);
+        let sentence = head.rfind(". ").map(|at| at + 1).filter(|at| *at > PARAGRAPH_BYTES / 2);
+        let at = sentence.or_else(|| head.rfind(' ').filter(|at| *at > 0)).unwrap_or(limit);
+        let (piece, tail) = rest.split_at(at);
+        out.push(piece.trim());
+        rest = tail.trim_start();
+    }
+    if !rest.is_empty() {
+        out.push(rest);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(format: Format, text: &str) -> Vec<String> {
+        read(format, text).conversations.concat().into_iter().map(|l| l.content).collect()
+    }
+
+    #[test]
+    fn paragraphs_become_own_turns() {
+        assert_eq!(turns(Format::Text, "One\nline.\n\n\nTwo.\n---\n"), ["One line.", "Two. ---"]);
+    }
+
+    #[test]
+    fn markdown_loses_marks_and_keeps_code() {
+        let text = "# Title\nText\ngoes on\n- first\n- second\n\n```rust\nlet a = 1;\nlet b = 2;\n```\n\n***\n> quote";
+        assert_eq!(
+            turns(Format::Markdown, text),
+            ["Title", "Text goes on", "first", "second", "let a = 1;\nlet b = 2;", "quote"]
+        );
+    }
+
+    #[test]
+    fn long_text_is_cut_without_loss() {
+        let sentence = "Ünïcode wörds stay whole here. ";
+        let text = sentence.repeat(100);
+        let found = turns(Format::Text, &text);
+        assert!(found.len() > 3 && found.iter().all(|p| p.len() <= PARAGRAPH_BYTES));
+        assert_eq!(found.join(" "), text.trim());
+        let import = read(Format::Text, &text);
+        for conversation in &import.conversations {
+            assert!(conversation.iter().map(|l| l.content.len()).sum::<usize>() <= CONVERSATION_BYTES);
+        }
+        assert_eq!(turns(Format::Text, &"é".repeat(1000)).concat(), "é".repeat(1000));
+    }
+}

@@ -1,0 +1,89 @@
+//! The real binary learns a person, shows side tokens, forgets by rollback, and keeps its secrets.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use aside_tests::{Home, lessons};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_aside");
+const QUESTION: &str = "Tell me about your dog and the harbor.";
+const CANARY: &str = "The zanzibarquokka hides under the ninth staircase";
+
+#[test]
+fn it_learns_shows_and_rolls_back() {
+    let home = Home::ready(BINARY);
+    let before = home.ask(&["--seed", "4", QUESTION]);
+    let train = home.file("train.jsonl", &lessons::chat(0, 30));
+    let test = home.file("test.jsonl", &lessons::chat(40, 8));
+
+    home.ok(&["learn", "--seed", "1", &train]);
+    let eval = home.json(&["adapter", "eval", &test]);
+    assert_eq!(eval.len(), 1);
+    for part in ["all", "own", "replies"] {
+        let e = &eval[0][part];
+        let number = |key: &str| e[key].as_f64().unwrap_or_else(|| panic!("{part}.{key} in {e}"));
+        assert!(e["tokens"].as_u64().unwrap() > 100);
+        assert!((0.0..=1.0).contains(&number("open_rate")));
+        assert!(number("diff_pick_rate") <= number("diff_rate") && number("diff_pick_rate") <= number("open_rate"));
+        let (base, gated) = (e["nll"]["base"].as_f64().unwrap(), e["nll"]["gated"].as_f64().unwrap());
+        assert!((number("gated_cost") - gated - 0.05 * number("open_rate")).abs() < 1e-9);
+        assert!(base > 0.0 && e["nll"]["open"].as_f64().unwrap() > 0.0);
+    }
+    let all = &eval[0]["all"];
+    let sum = eval[0]["own"]["tokens"].as_u64().unwrap() + eval[0]["replies"]["tokens"].as_u64().unwrap();
+    assert_eq!(all["tokens"].as_u64().unwrap(), sum);
+    assert!(all["nll"]["gated"].as_f64().unwrap() < all["nll"]["base"].as_f64().unwrap(), "{all}");
+    assert!(all["open_rate"].as_f64().unwrap() > 0.0, "{all}");
+
+    let after = home.ask(&["--seed", "4", QUESTION]);
+    assert!(after.side() > 0, "{:?}", after.done);
+    assert_eq!(after.done["transmissions"], after.side());
+    assert!(after.tokens.iter().all(|t| t["p"].is_f64()));
+    assert!(after.tokens.iter().all(|t| (t["p"].as_f64().unwrap() > 0.5) == (t["source"] == "side")));
+    assert_eq!(home.ask(&["--seed", "4", QUESTION]).tokens, after.tokens);
+    assert_eq!(home.ask(&["--seed", "4", "--variant", "base", QUESTION]).ids(), before.ids());
+
+    let known = home.json(&["learn", &train]);
+    assert!(known.iter().any(|e| e["already_known"] == true), "{known:?}");
+
+    home.ok(&["adapter", "rollback", "0"]);
+    assert_eq!(home.ask(&["--seed", "4", QUESTION]).tokens, before.tokens);
+    let list = home.json(&["adapter", "list"]);
+    assert!(list.iter().flat_map(|l| l.as_array().cloned().unwrap_or_else(|| vec![l.clone()])).count() >= 1);
+    home.ok(&["adapter", "rollback", "1"]);
+    assert_eq!(home.ask(&["--seed", "4", QUESTION]).tokens, after.tokens);
+}
+
+#[test]
+fn a_canary_is_nowhere_in_plain_text() {
+    let home = Home::ready(BINARY);
+    let line = serde_json::json!({"messages": [{"role": "user", "content": CANARY}, {"role": "assistant", "content": CANARY}]});
+    let file = home.file("canary.jsonl", &format!("{}{line}\n", lessons::chat(0, 6)));
+    home.ask(&["--max-tokens", "20", CANARY]);
+    home.ok(&["learn", &file]);
+    home.ok(&["stats"]);
+    let found = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        CANARY.split(' ').filter(|w| w.len() > 8).any(|w| text.contains(w))
+    };
+    for running in [true, false] {
+        let files = home.files(&["canary.jsonl"]);
+        assert!(files.iter().any(|(path, _)| path.to_string_lossy().contains("vault")));
+        for (path, bytes) in files {
+            assert!(!found(&bytes), "{} (running: {running})", path.display());
+        }
+        home.ok(&["daemon", "stop"]);
+    }
+}
+
+#[test]
+fn damaged_lessons_are_counted_and_hopeless_files_refused() {
+    let home = Home::ready(BINARY);
+    let mixed = home.file("mixed.jsonl", &format!("{}not json\n{{\"messages\": 3}}\n", lessons::chat(0, 3)));
+    let events = home.json(&["learn", &mixed]);
+    let imported = events.iter().find(|e| e["type"] == "imported").unwrap();
+    assert_eq!((imported["conversations"].as_u64(), imported["skipped"].as_u64()), (Some(3), Some(2)), "{imported}");
+    std::fs::write(home.path().join("binary.txt"), [0xff, 0xfe, 0x00]).unwrap();
+    let refused = home.run(&["learn", "binary.txt"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("UTF-8"));
+}
