@@ -1,6 +1,11 @@
 //! The model kit: one file with what a device needs to compute the cloud's logits and render its prompts.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use super::{Spec, folder::Texts, q8_0::row_bytes, store::hex};
 
 /// A safetensors file: `head` (U8, vocab x hidden / 32 * 34, raw Q8_0 blocks) and the metadata `format`, `tokenizer`,
 /// `chat_template`, `stop`, `bos`, `hidden`, `vocab`, `layer_taps`, `window`, `context`, `model`, `name`.
@@ -10,4 +15,41 @@ pub struct Kit {
     pub bytes: Arc<[u8]>,
     /// Lower-case hex SHA-256 of the file: its content address.
     pub sha256: String,
+}
+
+/// Value of the metadata's `format`.
+pub const KIT_FORMAT: &str = "aside-kit-1";
+
+impl Kit {
+    /// Builds the file; the same model gives the same bytes. Also returns where in it the head's blocks lie.
+    pub(super) fn build(spec: &Spec, texts: &Texts, head: &[u8]) -> (Self, Range<usize>) {
+        let mut header = header(spec, texts, head.len()).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let start = 8 + header.len();
+        let mut bytes = Vec::with_capacity(start + head.len());
+        bytes.extend((header.len() as u64).to_le_bytes());
+        bytes.extend(header);
+        bytes.extend(head);
+        let sha256 = hex(digest(&SHA256, &bytes).as_ref());
+        (Self { bytes: bytes.into(), sha256 }, start..start + head.len())
+    }
+}
+
+fn header(spec: &Spec, texts: &Texts, head_bytes: usize) -> Value {
+    let metadata = BTreeMap::from([
+        ("format", KIT_FORMAT.to_owned()),
+        ("tokenizer", texts.tokenizer.clone()),
+        ("chat_template", texts.chat_template.clone()),
+        ("stop", json!(spec.stop).to_string()),
+        ("bos", texts.bos.clone()),
+        ("hidden", spec.hidden.to_string()),
+        ("vocab", spec.vocab.to_string()),
+        ("layer_taps", spec.taps.len().to_string()),
+        ("window", spec.window.to_string()),
+        ("context", spec.context.to_string()),
+        ("model", spec.id.clone()),
+        ("name", spec.name.clone()),
+    ]);
+    let head = json!({ "dtype": "U8", "shape": [spec.vocab, row_bytes(spec.hidden)], "data_offsets": [0, head_bytes] });
+    json!({ "__metadata__": metadata, "head": head })
 }

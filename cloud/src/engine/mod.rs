@@ -2,15 +2,31 @@
 //!
 //! [`Backbone`] is the seam: everything above it (sessions, batching, gate) sees token ids, hidden states and logits.
 
+mod attention;
+mod build;
+mod cache;
+mod config;
+mod decoder;
 mod error;
+mod folder;
 mod kit;
+mod layer;
+mod linear;
+mod q8_0;
+mod rope;
+mod simd;
 mod spec;
+mod store;
 
 use std::path::Path;
 
+pub use decoder::Decoder;
 pub use error::{EngineError, Result};
-pub use kit::Kit;
-pub use spec::Spec;
+pub use kit::{KIT_FORMAT, Kit};
+pub use spec::{Spec, tap_layers};
+
+use folder::Texts;
+use store::Store;
 
 /// Handle of one sequence's key/value cache in a [`Backbone`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,18 +115,37 @@ pub struct Loaded {
     pub kit: Kit,
 }
 
+/// The embedded backbone: a packed file, see `cloud/pretrain/pack.py`.
+static BUNDLED: &[u8] = include_bytes!("../../assets/backbone.safetensors");
+
 /// Loads the backbone that is embedded in the binary.
 ///
 /// # Errors
 /// [`EngineError`] when the embedded file does not read; a build error, not a user's.
 pub fn bundled() -> Result<Loaded> {
-    load(Path::new("bundled"), Precision::Q8_0)
+    const NAME: &str = "the bundled backbone";
+    let store = Store::memory(NAME, BUNDLED)?;
+    let texts = Texts::packed(NAME, &store)?;
+    boxed(build::build(&texts, store, Precision::Q8_0)?)
 }
 
 /// Loads a Hugging Face folder: `config.json`, `tokenizer.json`, `*.safetensors`.
 ///
 /// # Errors
 /// [`EngineError`] names the file and what is wrong with it.
-pub fn load(dir: &Path, _precision: Precision) -> Result<Loaded> {
-    Err(EngineError::Missing { file: dir.join("config.json") })
+pub fn load(dir: &Path, precision: Precision) -> Result<Loaded> {
+    boxed(load_decoder(dir, precision)?)
+}
+
+/// As [`load`], with the decoder's own type.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_decoder(dir: &Path, precision: Precision) -> Result<(Decoder, Kit)> {
+    let texts = Texts::open(dir)?;
+    build::build(&texts, Store::open(dir)?, precision)
+}
+
+fn boxed((decoder, kit): (Decoder, Kit)) -> Result<Loaded> {
+    Ok(Loaded { backbone: Box::new(decoder), kit })
 }

@@ -33,8 +33,11 @@ pub struct Spec {
 /// smaller decoder every layer but the last, at most five. z is a tap of its own, so the last layer is none.
 #[must_use]
 pub fn tap_layers(layers: usize) -> Vec<usize> {
-    let mut taps: Vec<usize> =
-        [2, 4, 5, 6, 7].iter().map(|eighths| (layers * eighths).div_ceil(8)).filter(|l| *l < layers).collect();
+    let mut taps: Vec<usize> = [2, 4, 5, 6, 7]
+        .iter()
+        .map(|eighths| (layers * eighths).div_ceil(8))
+        .filter(|l| *l < layers)
+        .collect();
     taps.dedup();
     if taps.is_empty() { vec![layers] } else { taps }
 }
