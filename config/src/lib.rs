@@ -19,7 +19,7 @@ mod paths;
 mod private_dir;
 mod settings;
 
-pub use load::{LoadError, Overrides};
+pub use load::{FLAGS, LoadError, Overrides};
 pub use paths::{Paths, PathsError};
 pub use private_dir::{PrivateDirError, make_private_dir};
 pub use settings::{

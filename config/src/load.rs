@@ -11,6 +11,9 @@ use crate::{Paths, Settings};
 
 const PREFIX: &str = "ASIDE_";
 
+/// The place that [`LoadError`] names for values from [`Overrides`].
+pub const FLAGS: &str = "the flags";
+
 /// Values from flags, above every other layer.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides(Vec<(&'static str, Value)>);
@@ -99,7 +102,7 @@ impl Settings {
         }
         let place = |key: &str| match all.find_metadata(key) {
             Some(meta) if meta.name == "the environment" => variable(key),
-            Some(meta) if matches!(meta.source, Some(Source::Code(_))) => "the flags".to_owned(),
+            Some(meta) if matches!(meta.source, Some(Source::Code(_))) => FLAGS.to_owned(),
             Some(meta) => meta.name.to_string(),
             None => "the defaults".to_owned(),
         };

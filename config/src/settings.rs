@@ -156,6 +156,11 @@ impl Settings {
             ),
             ("learning.threads", self.learning.threads >= 1, "must be at least 1".to_owned()),
             (
+                "cloud.model",
+                self.cloud.model.is_empty() || std::path::Path::new(&self.cloud.model).is_absolute(),
+                "must be an absolute path, because the daemon runs in another folder".to_owned(),
+            ),
+            (
                 "cloud.uri",
                 !self.cloud.uri.contains('#'),
                 "holds a one-time secret; use it up with `aside connect URI` instead".to_owned(),

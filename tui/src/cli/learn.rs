@@ -1,0 +1,146 @@
+//! `aside learn`: takes files in as lessons and trains a new version on all that is new.
+
+use std::path::{Path, PathBuf};
+
+use aside_config::{Paths, VARIANTS};
+use aside_daemon_api::client::Rpc;
+use aside_daemon_api::fault::{Fault, codes};
+use aside_daemon_api::proto::{LearnDone, LearnFile, LearnImported, LearnRequest, learn_event};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::events::Event;
+use super::exit::{Exit, Failure};
+use super::progress::Meter;
+use super::report::{AdapterReport, evaluation_line};
+use super::{output, unlock};
+
+/// Learns from files, or now from what was chatted
+///
+/// Files are chat JSON Lines (objects with `messages`), Markdown or plain text. The new version is used at once;
+/// `aside adapter rollback` goes back. Ctrl+C stops; `aside learn --now` goes on where it was.
+#[derive(Debug, Args)]
+pub(crate) struct Learn {
+    /// Files to learn from
+    #[arg(value_name = "FILE", required_unless_present = "now")]
+    files: Vec<PathBuf>,
+    /// Train now on lessons that wait
+    #[arg(long)]
+    now: bool,
+    /// What to train
+    #[arg(long, value_parser = PossibleValuesParser::new(VARIANTS))]
+    variant: Option<String>,
+    /// Seed of initialisation, order and dropout
+    #[arg(long)]
+    seed: Option<u64>,
+    /// One event a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Learn {
+    /// Learns.
+    pub(crate) async fn run(self, paths: &Paths) -> Result<Exit, Failure> {
+        let files = self.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+        let request = LearnRequest { files, variant: self.variant.unwrap_or_default(), seed: self.seed };
+        let rpc = unlock::open(paths).await?;
+        let mut meter = Meter::new(self.json);
+        tokio::select! {
+            ended = follow(rpc, request, self.json, &mut meter) => ended,
+            // Dropping the stream stops the training; its last checkpoint is kept.
+            _ = tokio::signal::ctrl_c() => {
+                meter.tell("Stopped. Go on with: aside learn --now");
+                Err(Failure::Interrupted)
+            }
+        }
+    }
+}
+
+async fn follow(mut rpc: Rpc, request: LearnRequest, json: bool, meter: &mut Meter) -> Result<Exit, Failure> {
+    let mut events = rpc.learn(request).await?.into_inner();
+    while let Some(event) = events.message().await? {
+        match event.event {
+            Some(learn_event::Event::Imported(file)) if json => output::json(&Event::imported(&file))?,
+            Some(learn_event::Event::Imported(file)) => meter.tell(&imported(&file)),
+            Some(learn_event::Event::Progress(progress)) => meter.show(&progress)?,
+            Some(learn_event::Event::Done(done)) => {
+                *meter = Meter::Silent;
+                finish(&done, json)?;
+                return Ok(Exit::Success);
+            }
+            None => {}
+        }
+    }
+    let fault = Fault::new(codes::INTERNAL, "the daemon ended before learning did");
+    Err(fault.repair("aside learn --now").into())
+}
+
+fn finish(done: &LearnDone, json: bool) -> std::io::Result<()> {
+    if json {
+        let adapter = done.adapter.as_ref().map(AdapterReport::from);
+        return output::json(&Event::Learned { trained: done.trained, why: &done.why, adapter });
+    }
+    let Some(adapter) = done.adapter.as_ref().filter(|_| done.trained) else {
+        return output::line(&format!("No new version: {}", done.why));
+    };
+    output::line(&format!(
+        "Version {} ({}) is in use: {} lesson tokens, {:.1} s.",
+        adapter.version, adapter.variant, adapter.lesson_tokens, adapter.train_seconds
+    ))?;
+    adapter.held_out.as_ref().map_or(Ok(()), |n| output::line(&format!("Held out: {}.", evaluation_line(n))))
+}
+
+fn imported(file: &LearnImported) -> String {
+    if file.already_known {
+        return format!("{}: learned before", file.name);
+    }
+    let mut text =
+        format!("{}: {}, {} conversations, {} turns", file.name, file.format, file.conversations, file.turns);
+    if file.skipped > 0 {
+        text.push_str(&format!("; {} left out, the first because {}", file.skipped, file.skipped_why));
+    }
+    text
+}
+
+/// A file as it travels: its name without folders, and its bytes.
+pub(crate) fn read(path: &Path) -> Result<LearnFile, Failure> {
+    let content = std::fs::read(path)
+        .map_err(|cause| Fault::new(codes::NOT_FOUND, format!("cannot read {}: {cause}", path.display())))?;
+    // A little room for the rest of the message.
+    if content.len() > aside_daemon_api::MAX_MESSAGE - (1 << 16) {
+        let limit = aside_daemon_api::MAX_MESSAGE >> 20;
+        let message = format!("{} is larger than {limit} MiB; split it", path.display());
+        return Err(Fault::new(codes::BAD_REQUEST, message).into());
+    }
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(LearnFile { name, content })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_was_left_out_and_why() {
+        let mut file = LearnImported { name: "a.jsonl".into(), format: "chat".into(), ..Default::default() };
+        (file.conversations, file.turns) = (2, 9);
+        assert_eq!(imported(&file), "a.jsonl: chat, 2 conversations, 9 turns");
+        (file.skipped, file.skipped_why) = (1, "line 3 is no JSON".into());
+        assert!(imported(&file).ends_with("; 1 left out, the first because line 3 is no JSON"));
+        file.already_known = true;
+        assert_eq!(imported(&file), "a.jsonl: learned before");
+    }
+
+    #[test]
+    fn files_travel_by_name_and_a_missing_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.md");
+        std::fs::write(&path, "# hi").unwrap();
+        let file = read(&path).unwrap();
+        assert_eq!((file.name.as_str(), file.content.as_slice()), ("notes.md", b"# hi".as_slice()));
+        let missing = read(&dir.path().join("none.md")).unwrap_err();
+        assert!(
+            matches!(missing, Failure::Fault(f) if f.code == "not-found" && f.message.contains("none.md"))
+        );
+    }
+}
