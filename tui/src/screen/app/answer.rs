@@ -112,9 +112,9 @@ impl App {
         match event {
             Answer::Started(started) => {
                 turn.started = true;
-                self.conversation = started.conversation;
                 self.answered_by = started.variant;
                 self.last = Some(Tally::default());
+                return self.moved_to(started.conversation);
             }
             Answer::Token(token) => self.token(&token),
             Answer::Notice(notice) => self.notice(&notice),

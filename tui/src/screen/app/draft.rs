@@ -42,6 +42,15 @@ impl App {
         if paused { self.keep_draft().into_iter().collect() } else { Vec::new() }
     }
 
+    /// The conversation got its number: what is typed meanwhile is its draft, no longer that of the one not started.
+    pub(super) fn moved_to(&mut self, conversation: i64) -> Vec<Effect> {
+        let before = std::mem::replace(&mut self.conversation, conversation);
+        if before == conversation || std::mem::take(&mut self.drafts.kept).is_empty() {
+            return Vec::new();
+        }
+        vec![Effect::SaveDraft { conversation: before, text: String::new() }]
+    }
+
     /// Shows the draft of a conversation that was opened.
     pub(super) fn show_draft(&mut self, text: &str) {
         self.composer.set(text);

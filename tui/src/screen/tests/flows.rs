@@ -165,6 +165,12 @@ fn flow(steps: &[(&str, &str, &str)]) {
     ("tick 9", "", "="),
     ("", "<ret>", "=draft \"\" in 0; ask \"abc\" in 0"),
 ])]
+#[case::draft_moves_with_its_conversation(&[
+    ("up", "one<ret>two", "=restore; ask \"one\" in 0"),
+    ("tick 2", "", "=draft \"two\" in 0"),
+    ("started", "", "=draft \"\" in 0"),
+    ("tick 4", "", "=draft \"two\" in 7"),
+])]
 #[case::draft_comes_back(&[("up", "", "=restore"), ("restored half a thought", "", "> half a thought")])]
 #[case::typed_ahead_beats_the_draft(&[("", "new", ""), ("up", "", "="), ("restored old", "", "> new|~old")])]
 #[case::switch(&[
