@@ -1,14 +1,13 @@
 //! Runs the state machine: turns keys, time, signals and the daemon's words into events, and effects into tasks.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aside_daemon_api::proto::aside_client::AsideClient;
 use crossterm::event::{Event as Input, EventStream};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tonic::transport::Channel;
 
@@ -31,9 +30,8 @@ pub(super) struct Driver {
     events: mpsc::UnboundedReceiver<Event>,
     sender: mpsc::UnboundedSender<Event>,
     client: watch::Receiver<Option<Client>>,
-    /// Drafts on their way, one after the other.
-    drafts: JoinSet<()>,
-    draft_order: Arc<tokio::sync::Mutex<()>>,
+    drafts: mpsc::UnboundedSender<rpc::Draft>,
+    keeper: JoinHandle<()>,
     answer: Option<(u64, AbortHandle)>,
     daemon: AbortHandle,
 }
@@ -48,8 +46,9 @@ impl Driver {
         let (sender, events) = mpsc::unbounded_channel();
         let (share, client) = watch::channel(None);
         let daemon = tokio::spawn(rpc::stay_connected(connect, share, sender.clone())).abort_handle();
-        let drafts = JoinSet::new();
-        Self { app, events, sender, client, drafts, draft_order: Arc::default(), answer: None, daemon }
+        let (drafts, queue) = mpsc::unbounded_channel();
+        let keeper = tokio::spawn(rpc::keep_drafts(queue, sender.clone()));
+        Self { app, events, sender, client, drafts, keeper, answer: None, daemon }
     }
 
     /// Draws, waits, updates, until the person leaves.
@@ -108,9 +107,8 @@ impl Driver {
             }
             Effect::SaveDraft { conversation, text } => {
                 let Some(client) = self.connected() else { return false };
-                let order = self.draft_order.clone();
-                let sender = self.sender.clone();
-                self.drafts.spawn(rpc::save_draft(client, order, conversation, text, sender));
+                // It fails only when the keeper has ended, and that ends with us.
+                let _ = self.drafts.send((client, conversation, text));
             }
             other => {
                 let Some(client) = self.connected() else { return false };
@@ -125,8 +123,9 @@ impl Driver {
         self.client.borrow().clone()
     }
 
-    async fn goodbye(mut self) -> color_eyre::Result<u8> {
-        let _ = timeout(GOODBYE, async { while self.drafts.join_next().await.is_some() {} }).await;
+    async fn goodbye(self) -> color_eyre::Result<u8> {
+        drop(self.drafts);
+        let _ = timeout(GOODBYE, self.keeper).await;
         self.daemon.abort();
         Ok(0)
     }

@@ -1,13 +1,12 @@
 //! The calls to the daemon. Each tells the screen what came of it; none decides anything.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto;
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::driver::Client;
@@ -111,17 +110,15 @@ pub(super) async fn ask(mut client: Client, number: u64, request: proto::AskRequ
     }
 }
 
-/// Keeps a draft, after those before it.
-pub(super) async fn save_draft(
-    mut client: Client,
-    order: Arc<Mutex<()>>,
-    conversation: i64,
-    text: String,
-    events: Events,
-) {
-    let _turn = order.lock().await;
-    if let Err(status) = client.save_draft(proto::SaveDraftRequest { conversation, text }).await {
-        tell(&events, Event::Failed(problem(status)));
+/// A draft on its way to the vault: over which connection, of which conversation, which text.
+pub(super) type Draft = (Client, i64, String);
+
+/// Keeps drafts one after the other, so that the last one stays.
+pub(super) async fn keep_drafts(mut drafts: UnboundedReceiver<Draft>, events: Events) {
+    while let Some((mut client, conversation, text)) = drafts.recv().await {
+        if let Err(status) = client.save_draft(proto::SaveDraftRequest { conversation, text }).await {
+            tell(&events, Event::Failed(problem(status)));
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Meaning before colour: every style on the screen is asked for by what it means, and four palettes answer.
 //! The only place that may name a true colour. No palette uses underline for anything but the side network.
 
+#![expect(clippy::disallowed_methods, reason = "this is where meanings get their colours")]
+
 use ratatui::style::{Color, Modifier, Style};
 
 /// What a piece of the screen means.

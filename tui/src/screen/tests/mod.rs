@@ -2,6 +2,7 @@
 
 mod flows;
 mod props;
+mod rpc;
 mod screens;
 
 use std::time::Duration;
