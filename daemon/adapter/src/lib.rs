@@ -1,3 +1,40 @@
-//! The method: side network, gate, fusion, objective, optimiser and calibration.
+//! The method: side network, gate, fusion, objective, optimiser and calibration. Pure: tensors, numbers and a seed go
+//! in, tensors and numbers come out. No files, clocks, network or async; the same job gives the same candidate.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests"
+    )
+)]
+
+mod adapter;
+mod bytes;
+mod error;
+mod evaluate;
+mod gate;
+mod head;
+mod job;
+mod loss;
+mod optimiser;
+mod rng;
+mod side;
+mod training;
+mod variant;
+
+pub use adapter::Adapter;
+pub use error::{AdapterError, Result};
+pub use evaluate::{Evaluation, evaluate};
+pub use gate::Gate;
+pub use head::Head;
+pub use job::{Job, Part, Settings, Turn};
+pub use side::Shape;
+pub use training::{Candidate, Progress, Training};
+pub use variant::Variant;
+
+/// Price of one transmission in nats (method, section 8).
+pub const LAMBDA: f64 = 0.05;

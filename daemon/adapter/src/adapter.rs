@@ -1,0 +1,222 @@
+//! One adapter: a side network, its variant and its gate; as safetensors bytes and at work.
+
+use crate::error::{AdapterError, Result};
+use crate::gate::Gate;
+use crate::head::Head;
+use crate::side::{Shape, SideNetwork};
+use crate::variant::Variant;
+use candle_core::{Device, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::HashMap;
+
+const FORMAT: &str = "aside-adapter-1";
+const WHAT: &str = "the adapter";
+
+/// A trained or newborn adapter.
+pub struct Adapter {
+    pub(crate) network: SideNetwork,
+    pub(crate) gate: Option<Gate>,
+    variant: Variant,
+}
+
+impl Adapter {
+    /// A newborn: without a gate, and with a side output of zero.
+    ///
+    /// # Errors
+    /// When tensors cannot be made.
+    pub fn birth(shape: Shape, variant: Variant, seed: u64) -> Result<Self> {
+        Ok(Self { network: SideNetwork::birth(shape, seed)?, gate: None, variant })
+    }
+
+    pub(crate) fn of(network: SideNetwork, variant: Variant, gate: Option<Gate>) -> Self {
+        Self { network, gate, variant }
+    }
+
+    /// Sizes.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.network.shape()
+    }
+
+    /// What it was trained for.
+    #[must_use]
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// The gate, once one is fitted.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
+    }
+
+    /// Parameters of side network and gate.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        let network: usize = self.network.variables().map(|v| v.elem_count()).sum();
+        let gate = self.gate.as_ref().map_or(0, |g| g.weight.len() + 2);
+        (network + gate) as u64
+    }
+
+    /// g for `n` positions: `taps` n * layer_taps * H RMS-normalised, `z` n * H unnormalised; n * H values.
+    ///
+    /// # Errors
+    /// [`AdapterError::Shape`] when lengths do not match.
+    pub fn side_output(&self, taps: &[f32], z: &[f32]) -> Result<Vec<f32>> {
+        let Shape { hidden, layer_taps, .. } = self.shape();
+        let n = z.len() / hidden;
+        if n == 0 || z.len() != n * hidden || taps.len() != n * layer_taps * hidden {
+            return Err(AdapterError::Shape("taps and z do not match this adapter".into()));
+        }
+        let taps = Tensor::from_slice(taps, (n, layer_taps * hidden), &Device::Cpu)?;
+        let z = Tensor::from_slice(z, (n, hidden), &Device::Cpu)?;
+        Ok(self.network.forward(&taps, &z, None)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// The logits an open position samples from: W (z + g), or W g where z takes no part (method, section 2).
+    ///
+    /// # Errors
+    /// [`AdapterError::Shape`] when lengths do not match.
+    pub fn open_logits(&self, head: &Head, taps: &[f32], z: &[f32]) -> Result<Vec<f32>> {
+        let mut hidden = self.side_output(taps, z)?;
+        if self.variant.integrates() {
+            hidden.iter_mut().zip(z).for_each(|(g, z)| *g += z);
+        }
+        head.logits(&hidden)
+    }
+
+    /// As safetensors; the same adapter gives the same bytes.
+    ///
+    /// # Errors
+    /// When tensors cannot be read.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let little = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let shape = self.shape();
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        for ((name, dims), values) in shape.parameters().into_iter().zip(self.network.values()?) {
+            tensors.push((name, dims, little(&values)));
+        }
+        if let Some(gate) = &self.gate {
+            tensors.push(("gate.weight".into(), vec![2, shape.hidden], little(&gate.weight)));
+            tensors.push(("gate.bias".into(), vec![2], little(&gate.bias)));
+            tensors.push(("gate.threshold".into(), vec![1], little(&[gate.threshold])));
+            let table: Vec<f32> = gate.table.iter().flat_map(|(t, r)| [*t, *r]).collect();
+            tensors.push(("gate.table".into(), vec![gate.table.len(), 2], little(&table)));
+        }
+        let views = tensors
+            .iter()
+            .map(|(name, dims, bytes)| Ok((name.clone(), TensorView::new(Dtype::F32, dims.clone(), bytes)?)))
+            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(damaged)?;
+        // One entry only: the order of a map with more would not be the same every time.
+        let sizes =
+            [shape.hidden, shape.vocab, shape.layer_taps, shape.rank].map(|n| n.to_string()).join(" ");
+        let about = format!("{FORMAT} {} {sizes}", self.variant);
+        let metadata = HashMap::from([("aside".to_owned(), about)]);
+        safetensors::serialize(views, Some(metadata)).map_err(damaged)
+    }
+
+    /// Reads what [`Adapter::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`AdapterError::Damaged`] for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+        let about = metadata.metadata().as_ref().and_then(|m| m.get("aside")).map(String::as_str);
+        let (variant, shape) = about.and_then(parse).ok_or_else(|| damaged("it does not say what it is"))?;
+        let read = |name: &str, dims: Option<&[usize]>| {
+            let view = file.tensor(name).map_err(damaged)?;
+            if view.dtype() != Dtype::F32 || dims.is_some_and(|d| d != view.shape()) {
+                return Err(damaged(format!("{name} has another shape")));
+            }
+            let values: Vec<f32> = view
+                .data()
+                .chunks_exact(4)
+                .map(|c| f32::from_le_bytes(c.try_into().unwrap_or_default()))
+                .collect();
+            if values.iter().all(|v| v.is_finite()) {
+                Ok(values)
+            } else {
+                Err(damaged(format!("{name} is not finite")))
+            }
+        };
+        let values = shape
+            .parameters()
+            .iter()
+            .map(|(name, dims)| read(name, Some(dims)))
+            .collect::<Result<Vec<_>>>()?;
+        let gate = match file.tensor("gate.weight") {
+            Err(_) => None,
+            Ok(_) => Some(Gate {
+                weight: read("gate.weight", Some(&[2, shape.hidden]))?,
+                bias: <[f32; 2]>::try_from(read("gate.bias", Some(&[2]))?)
+                    .map_err(|_| damaged("gate.bias"))?,
+                threshold: read("gate.threshold", Some(&[1]))?.first().copied().unwrap_or(0.5),
+                table: read("gate.table", None)?
+                    .chunks_exact(2)
+                    .filter_map(|c| Some((*c.first()?, *c.last()?)))
+                    .collect(),
+            }),
+        };
+        Ok(Self { network: SideNetwork::from_values(shape, &values)?, gate, variant })
+    }
+}
+
+fn damaged(why: impl ToString) -> AdapterError {
+    AdapterError::Damaged { what: WHAT, why: why.to_string() }
+}
+
+fn parse(about: &str) -> Option<(Variant, Shape)> {
+    let mut words = about.split(' ');
+    if words.next()? != FORMAT {
+        return None;
+    }
+    let variant = words.next()?.parse().ok()?;
+    let mut size = || words.next()?.parse::<usize>().ok().filter(|n| (1..1 << 24).contains(n));
+    let shape = Shape { hidden: size()?, vocab: size()?, layer_taps: size()?, rank: size()? };
+    (shape.layer_taps < 256).then_some((variant, shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::tests::random;
+
+    const SHAPE: Shape = Shape { hidden: 256, vocab: 32, layer_taps: 1, rank: 4 };
+
+    #[test]
+    fn a_newborn_is_exactly_the_backbone() {
+        let head = random(32, 256, 2);
+        let adapter = Adapter::birth(SHAPE, Variant::Spa, 1).unwrap();
+        let z: Vec<f32> = (0..512).map(|i| (i as f32).sin() * 3.0).collect();
+        let taps: Vec<f32> = (0..512).map(|i| (i as f32).cos()).collect();
+        assert_eq!(adapter.open_logits(&head, &taps, &z).unwrap(), head.logits(&z).unwrap());
+        assert!(adapter.side_output(&taps[1..], &z).is_err());
+    }
+
+    #[test]
+    fn bytes_come_back_and_damage_is_noticed() {
+        let mut adapter = Adapter::birth(SHAPE, Variant::FullSeparation, 1).unwrap();
+        adapter.gate = Some(Gate {
+            weight: vec![0.25; 512],
+            bias: [0.5, -1.0],
+            threshold: 0.6,
+            table: vec![(0.5, 0.7), (0.9, 0.1)],
+        });
+        let bytes = adapter.to_bytes().unwrap();
+        assert_eq!(bytes, adapter.to_bytes().unwrap());
+        let back = Adapter::from_bytes(&bytes).unwrap();
+        assert_eq!((back.variant(), back.shape(), back.gate()), (adapter.variant(), SHAPE, adapter.gate()));
+        assert_eq!(back.network.values().unwrap(), adapter.network.values().unwrap());
+        assert_eq!(back.parameters(), adapter.parameters());
+        for cut in [0, 7, 8, 100, bytes.len() - 1] {
+            assert!(Adapter::from_bytes(&bytes[..cut]).is_err());
+        }
+        for at in (0..bytes.len()).step_by(997) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x40;
+            let _ = Adapter::from_bytes(&flipped);
+        }
+    }
+}

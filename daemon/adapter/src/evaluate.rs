@@ -1,0 +1,113 @@
+//! What an adapter is worth on given turns (method, section 7).
+
+use crate::adapter::Adapter;
+use crate::error::Result;
+use crate::head::Head;
+use crate::job::Turn;
+use crate::loss::score;
+
+/// Positions scored at once.
+const CHUNK: usize = 32;
+
+/// Means over tokens; nats where they are losses.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Evaluation {
+    /// Tokens of message text and end markers.
+    pub tokens: u64,
+    /// Loss of base.
+    pub nll_base: f64,
+    /// Loss with every position open.
+    pub nll_open: f64,
+    /// Loss with the gate's choice.
+    pub nll_gated: f64,
+    /// `nll_gated + lambda * open_rate`.
+    pub gated_cost: f64,
+    /// Share of open positions.
+    pub open_rate: f64,
+    /// Share of positions where the most probable tokens of base and fused differ.
+    pub diff_rate: f64,
+    /// Share of positions that differ and are open.
+    pub diff_pick_rate: f64,
+    /// Counts by (differs, open).
+    pub differs_open: [[u64; 2]; 2],
+}
+
+/// One token, scored.
+pub(crate) struct Scored {
+    pub(crate) base: f64,
+    pub(crate) open: f64,
+    pub(crate) differs: bool,
+    pub(crate) sigma: bool,
+}
+
+/// Scores `turns` with `adapter`, or with base alone.
+///
+/// # Errors
+/// [`crate::AdapterError::Shape`] when states do not match adapter or head.
+pub fn evaluate<'a>(
+    adapter: Option<&Adapter>,
+    head: &Head,
+    turns: impl IntoIterator<Item = &'a Turn>,
+    lambda: f64,
+) -> Result<Evaluation> {
+    let mut sum = Evaluation::default();
+    for turn in turns {
+        for scored in score_turn(adapter, head, turn)? {
+            sum.tokens += 1;
+            sum.nll_base += scored.base;
+            sum.nll_open += scored.open;
+            sum.nll_gated += if scored.sigma { scored.open } else { scored.base };
+            let row = sum.differs_open.get_mut(usize::from(scored.differs));
+            if let Some(count) = row.and_then(|r| r.get_mut(usize::from(scored.sigma))) {
+                *count += 1;
+            }
+        }
+    }
+    Ok(sum.averaged(lambda))
+}
+
+impl Evaluation {
+    fn averaged(mut self, lambda: f64) -> Self {
+        let n = self.tokens.max(1) as f64;
+        let [[_, same_open], [differ_closed, differ_open]] = self.differs_open;
+        self.nll_base /= n;
+        self.nll_open /= n;
+        self.nll_gated /= n;
+        self.open_rate = (same_open + differ_open) as f64 / n;
+        self.diff_rate = (differ_closed + differ_open) as f64 / n;
+        self.diff_pick_rate = differ_open as f64 / n;
+        self.gated_cost = self.nll_gated + lambda * self.open_rate;
+        self
+    }
+}
+
+/// Every token of a turn, computed as it is served.
+pub(crate) fn score_turn(adapter: Option<&Adapter>, head: &Head, turn: &Turn) -> Result<Vec<Scored>> {
+    let (hidden, vocab) = (head.hidden(), head.vocab());
+    let taps = turn.taps.len() / turn.targets.len().max(1);
+    let mut out = Vec::with_capacity(turn.targets.len());
+    let tap_chunks = turn.taps.chunks(CHUNK * taps.max(1));
+    for ((targets, z), taps) in turn.targets.chunks(CHUNK).zip(turn.z.chunks(CHUNK * hidden)).zip(tap_chunks)
+    {
+        let base = head.logits(z)?;
+        let open = adapter.map(|a| a.open_logits(head, taps, z)).transpose()?;
+        for (row, target) in targets.iter().enumerate() {
+            let slice = |all: &'_ [f32]| {
+                score(all.get(row * vocab..(row + 1) * vocab).unwrap_or(&[]), *target as usize)
+            };
+            let (base_log, base_best) = slice(&base);
+            let (open_log, open_best) = open.as_deref().map_or((base_log, base_best), slice);
+            let z = z.get(row * hidden..(row + 1) * hidden).unwrap_or(&[]);
+            let sigma = adapter.is_some_and(|a| opens(a, z));
+            out.push(Scored { base: -base_log, open: -open_log, differs: base_best != open_best, sigma });
+        }
+    }
+    Ok(out)
+}
+
+fn opens(adapter: &Adapter, z: &[f32]) -> bool {
+    if !adapter.variant().gated() {
+        return true;
+    }
+    adapter.gate().is_some_and(|gate| gate.opens(gate.probability(z)))
+}

@@ -1,0 +1,167 @@
+//! What a training is given: turns with their states, settings, a seed, and the adapter to go on from.
+
+use crate::bytes::{Reader, Writer};
+use crate::error::{AdapterError, Result};
+use crate::side::Shape;
+use crate::variant::Variant;
+
+const TAG: [u8; 8] = *b"asidejb1";
+
+/// What a turn may be used for; decided once, for ever (method, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Networks and gate are fitted on it.
+    Train,
+    /// It says when to stop.
+    EarlyStop,
+    /// It measures, and nothing else.
+    HeldOut,
+}
+
+/// One turn of a conversation with the states that predict its tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// Conversations are never split between folds.
+    pub conversation: u64,
+    /// Said by the user.
+    pub own: bool,
+    /// Weight of the lesson.
+    pub weight: f32,
+    /// See [`Part`].
+    pub part: Part,
+    /// n tokens of message text and the end marker.
+    pub targets: Vec<u32>,
+    /// n * layer_taps * H values, RMS-normalised.
+    pub taps: Vec<f32>,
+    /// n * H values, unnormalised.
+    pub z: Vec<f32>,
+}
+
+/// How to train (method, sections 4 and 5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Peak learning rate of the side network.
+    pub rate: f64,
+    /// Epochs at most.
+    pub epochs: u64,
+    /// Share of units dropped.
+    pub dropout: f64,
+    /// Tokens of one step, about.
+    pub batch: usize,
+    /// Price of a transmission in nats.
+    pub lambda: f64,
+    /// Anchor weight; `None` takes it from the number of tokens.
+    pub kappa: Option<f64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { rate: 1e-3, epochs: 8, dropout: 0.1, batch: 256, lambda: crate::LAMBDA, kappa: None }
+    }
+}
+
+impl Settings {
+    /// 0.3 below 5,000 user tokens, then 0.1, from 50,000 on 0.
+    pub(crate) fn kappa_for(&self, tokens: usize) -> f64 {
+        self.kappa.unwrap_or(match tokens {
+            0..5_000 => 0.3,
+            5_000..50_000 => 0.1,
+            _ => 0.0,
+        })
+    }
+}
+
+/// A training, complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Sizes of the side network.
+    pub shape: Shape,
+    /// What is trained.
+    pub variant: Variant,
+    /// How.
+    pub settings: Settings,
+    /// What on.
+    pub turns: Vec<Turn>,
+    /// Bytes of an adapter whose side network is the starting point; a newborn without.
+    pub parent: Option<Vec<u8>>,
+    /// Of initialisation, order and dropout.
+    pub seed: u64,
+}
+
+impl Job {
+    /// Checks that lengths belong together and that there is something to train on.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Shape { hidden, vocab, layer_taps, .. } = self.shape;
+        for turn in &self.turns {
+            let n = turn.targets.len();
+            if turn.taps.len() != n * layer_taps * hidden || turn.z.len() != n * hidden {
+                return Err(AdapterError::Shape("a turn's states do not match its tokens".into()));
+            }
+            if turn.targets.iter().any(|t| *t as usize >= vocab) {
+                return Err(AdapterError::Shape("a turn holds a token beyond the vocabulary".into()));
+            }
+        }
+        let train = self.turns.iter().filter(|t| t.part == Part::Train && t.weight > 0.0);
+        if train.map(|t| t.targets.len()).sum::<usize>() == 0 {
+            return Err(AdapterError::Nothing("no lesson that may be trained on".into()));
+        }
+        Ok(())
+    }
+
+    /// For the trainer process.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut w = Writer::tagged(TAG);
+        let s = self.shape;
+        [s.hidden, s.vocab, s.layer_taps, s.rank].iter().for_each(|n| w.number(*n as u64));
+        w.number(self.variant.code());
+        w.number(self.seed);
+        let t = &self.settings;
+        [t.rate, t.dropout, t.lambda, t.kappa.unwrap_or(-1.0)].iter().for_each(|v| w.real(*v));
+        w.number(t.epochs);
+        w.number(t.batch as u64);
+        w.bytes(self.parent.as_deref().unwrap_or_default());
+        w.number(self.turns.len() as u64);
+        for turn in &self.turns {
+            w.number(turn.conversation);
+            w.number(u64::from(turn.own));
+            w.number(turn.part as u64);
+            w.real(f64::from(turn.weight));
+            w.ids(&turn.targets);
+            w.floats(&turn.taps);
+            w.floats(&turn.z);
+        }
+        w.finish()
+    }
+
+    /// Reads what [`Job::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`AdapterError::Damaged`] for anything else; lengths are checked when the training starts.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut r = Reader::tagged("the job", TAG, bytes)?;
+        let shape = Shape { hidden: r.size()?, vocab: r.size()?, layer_taps: r.size()?, rank: r.size()? };
+        let variant = Variant::from_code(r.number()?).ok_or_else(|| r.damaged("an unknown variant"))?;
+        let seed = r.number()?;
+        let (rate, dropout, lambda, kappa) = (r.real()?, r.real()?, r.real()?, r.real()?);
+        let (epochs, batch) = (r.number()?, r.size()?);
+        let settings =
+            Settings { rate, epochs, dropout, batch, lambda, kappa: (kappa >= 0.0).then_some(kappa) };
+        let parent = Some(r.bytes()?.to_vec()).filter(|p| !p.is_empty());
+        let mut turns = Vec::new();
+        for _ in 0..r.number()? {
+            let (conversation, own, part) = (r.number()?, r.number()? != 0, r.number()?);
+            let part = match part {
+                0 => Part::Train,
+                1 => Part::EarlyStop,
+                2 => Part::HeldOut,
+                _ => return Err(r.damaged("an unknown part")),
+            };
+            let weight = r.real()? as f32;
+            let (targets, taps, z) = (r.ids()?, r.floats()?, r.floats()?);
+            turns.push(Turn { conversation, own, weight, part, targets, taps, z });
+        }
+        r.end()?;
+        Ok(Self { shape, variant, settings, turns, parent, seed })
+    }
+}

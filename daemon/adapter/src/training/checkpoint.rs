@@ -1,0 +1,92 @@
+//! The exact state of a training as bytes, bound to its job by the job's seed and sizes.
+
+use super::{Best, Training};
+use crate::bytes::{Reader, Writer};
+use crate::error::Result;
+use crate::head::Head;
+use crate::job::Job;
+use crate::optimiser::AdamW;
+use crate::side::SideNetwork;
+
+const TAG: [u8; 8] = *b"asideck1";
+
+impl<'a> Training<'a> {
+    /// The state between two steps.
+    ///
+    /// # Errors
+    /// When tensors cannot be read.
+    pub fn checkpoint(&self) -> Result<Vec<u8>> {
+        let mut w = Writer::tagged(TAG);
+        [self.job.seed, self.gains.len() as u64, self.stage, self.epoch, self.batch]
+            .iter()
+            .for_each(|n| w.number(*n));
+        w.number(u64::from(self.finished));
+        w.number(self.optimiser.steps);
+        for lists in [&self.network.values()?, &self.optimiser.first, &self.optimiser.second] {
+            lists.iter().for_each(|l| w.floats(l));
+        }
+        w.floats(&self.gains);
+        w.number(self.epochs.len() as u64);
+        self.epochs.iter().for_each(|e| w.number(*e));
+        let (base, network) = self.last.unwrap_or((f64::NAN, f64::NAN));
+        w.real(base);
+        w.real(network);
+        w.number(u64::from(self.best.is_some()));
+        if let Some(best) = &self.best {
+            w.real(best.cost);
+            w.number(best.epoch);
+            w.floats(&best.gains);
+            w.number(best.values.len() as u64);
+            best.values.iter().for_each(|l| w.floats(l));
+        }
+        Ok(w.finish())
+    }
+
+    /// Goes on from a checkpoint of the same job: the candidate is the same bit for bit.
+    ///
+    /// # Errors
+    /// [`crate::AdapterError::Damaged`] when it is damaged or of another job.
+    pub fn resume(job: &'a Job, head: &'a Head, checkpoint: &[u8]) -> Result<Self> {
+        let mut training = Self::new(job, head)?;
+        let mut r = Reader::tagged("the checkpoint", TAG, checkpoint)?;
+        if r.number()? != job.seed || r.number()? != training.gains.len() as u64 {
+            return Err(r.damaged("it is of another job"));
+        }
+        (training.stage, training.epoch, training.batch) = (r.number()?, r.number()?, r.number()?);
+        training.finished = r.number()? != 0;
+        let steps = r.number()?;
+        let sizes: Vec<usize> = training.network.variables().map(|v| v.elem_count()).collect();
+        let lists = |r: &mut Reader<'_>| -> Result<Vec<Vec<f32>>> {
+            let mut out = Vec::new();
+            for size in &sizes {
+                let list = r.floats()?;
+                if list.len() != *size {
+                    return Err(r.damaged("its network has other sizes"));
+                }
+                out.push(list);
+            }
+            Ok(out)
+        };
+        training.network = SideNetwork::from_values(job.shape, &lists(&mut r)?)?;
+        training.optimiser = AdamW { steps, first: lists(&mut r)?, second: lists(&mut r)? };
+        let gains = r.floats()?;
+        if gains.len() != training.gains.len() || training.stage > training.folds() {
+            return Err(r.damaged("it is of another job"));
+        }
+        training.gains = gains;
+        let folds = r.number()?.min(training.folds());
+        training.epochs = (0..folds).map(|_| r.number()).collect::<Result<_>>()?;
+        let last = (r.real()?, r.real()?);
+        training.last = (!last.0.is_nan()).then_some(last);
+        if r.number()? != 0 {
+            let (cost, epoch, gains) = (r.real()?, r.number()?, r.floats()?);
+            let values = if r.number()? == 0 { Vec::new() } else { lists(&mut r)? };
+            training.best = Some(Best { cost, epoch, gains, values });
+        }
+        r.end()?;
+        if training.in_final() {
+            training.gate = training.fit_gate()?;
+        }
+        Ok(training)
+    }
+}

@@ -1,0 +1,129 @@
+//! The training turns, their folds, and the order in which they are seen.
+
+use crate::error::Result;
+use crate::head::Head;
+use crate::job::{Job, Part, Turn};
+use crate::loss::score;
+use crate::rng::Rng;
+use candle_core::{Device, Tensor};
+use std::collections::BTreeSet;
+
+/// Tokens from which four folds are used instead of two.
+const MANY_TOKENS: usize = 10_000;
+/// Rows of logits computed at once, in values.
+pub(super) const LOGITS_AT_ONCE: usize = 2 << 20;
+
+/// A training turn with what is known of it beforehand.
+pub(super) struct Known<'a> {
+    pub(super) turn: &'a Turn,
+    pub(super) fold: u64,
+    /// Number of its first token among all training tokens.
+    pub(super) first: usize,
+    /// Base's log-probability of every target.
+    pub(super) base: Vec<f32>,
+}
+
+/// All training turns.
+pub(super) struct Data<'a> {
+    turns: Vec<Known<'a>>,
+    folds: u64,
+    batch: usize,
+    seed: u64,
+}
+
+impl<'a> Data<'a> {
+    pub(super) fn new(job: &'a Job, head: &Head, dense: &Tensor) -> Result<Self> {
+        let train: Vec<&Turn> = job
+            .turns
+            .iter()
+            .filter(|t| t.part == Part::Train && t.weight > 0.0 && !t.targets.is_empty())
+            .collect();
+        let tokens: usize = train.iter().map(|t| t.targets.len()).sum();
+        let folds = if tokens < MANY_TOKENS { 2 } else { 4 };
+        let fold_of = assign(&train, folds, job.seed);
+        let mut turns = Vec::new();
+        let mut first = 0;
+        for (number, turn) in train.into_iter().enumerate() {
+            let base = base_log_probs(turn, head, dense)?;
+            turns.push(Known { turn, fold: fold_of(number, turn), first, base });
+            first += turn.targets.len();
+        }
+        // An always-open variant needs no gate, hence no folds.
+        let folds = if job.variant.gated() { folds } else { 0 };
+        Ok(Self { turns, folds, batch: job.settings.batch.max(1), seed: job.seed })
+    }
+
+    pub(super) fn folds(&self) -> u64 {
+        self.folds
+    }
+
+    pub(super) fn turns(&self) -> &[Known<'a>] {
+        &self.turns
+    }
+
+    pub(super) fn train_tokens(&self) -> usize {
+        self.turns.iter().map(|k| k.turn.targets.len()).sum()
+    }
+
+    /// Turns that a fold does not train on, by number; none in the final stage.
+    pub(super) fn held_back(&self, stage: u64) -> Vec<usize> {
+        (0..self.turns.len()).filter(|n| self.turns.get(*n).is_some_and(|k| k.fold == stage)).collect()
+    }
+
+    /// The turns of every batch of an epoch, by number.
+    pub(super) fn batches(&self, stage: u64, epoch: u64) -> Vec<Vec<usize>> {
+        let is_final = stage >= self.folds;
+        let mut order: Vec<usize> = (0..self.turns.len())
+            .filter(|n| is_final || self.turns.get(*n).is_some_and(|k| k.fold != stage))
+            .collect();
+        Rng::at(self.seed, &[1, stage, epoch]).shuffle(&mut order);
+        let mut batches: Vec<Vec<usize>> = Vec::new();
+        let mut room = 0;
+        for number in order {
+            let length = self.turns.get(number).map_or(0, |k| k.turn.targets.len());
+            if room == 0 {
+                batches.push(Vec::new());
+                room = self.batch;
+            }
+            room = room.saturating_sub(length);
+            if let Some(batch) = batches.last_mut() {
+                batch.push(number);
+            }
+        }
+        batches
+    }
+
+    /// Puts a fold's gains where its tokens are.
+    pub(super) fn scatter(&self, stage: u64, gains: &[f32], all: &mut [f32]) {
+        let places = self.held_back(stage).into_iter().filter_map(|n| self.turns.get(n));
+        let places = places.flat_map(|k| k.first..k.first + k.turn.targets.len());
+        for (place, gain) in places.zip(gains) {
+            if let Some(slot) = all.get_mut(place) {
+                *slot = *gain;
+            }
+        }
+    }
+}
+
+/// Whole conversations go to one fold; a single conversation is split by turns.
+fn assign(train: &[&Turn], folds: u64, seed: u64) -> impl Fn(usize, &Turn) -> u64 + use<> {
+    let set: BTreeSet<u64> = train.iter().map(|t| t.conversation).collect();
+    let mut conversations: Vec<u64> = set.into_iter().collect();
+    Rng::at(seed, &[2]).shuffle(&mut conversations);
+    move |number, turn| match conversations.as_slice() {
+        [] | [_] => number as u64 % folds,
+        many => many.iter().position(|c| *c == turn.conversation).unwrap_or(0) as u64 % folds,
+    }
+}
+
+fn base_log_probs(turn: &Turn, head: &Head, dense: &Tensor) -> Result<Vec<f32>> {
+    let (hidden, vocab) = (head.hidden(), head.vocab());
+    let rows = (LOGITS_AT_ONCE / vocab).max(1);
+    let mut out = Vec::with_capacity(turn.targets.len());
+    for (z, targets) in turn.z.chunks(rows * hidden).zip(turn.targets.chunks(rows)) {
+        let z = Tensor::from_slice(z, (targets.len(), hidden), &Device::Cpu)?;
+        let logits = z.matmul(&dense.t()?)?.flatten_all()?.to_vec1::<f32>()?;
+        out.extend(logits.chunks_exact(vocab).zip(targets).map(|(row, t)| score(row, *t as usize).0 as f32));
+    }
+    Ok(out)
+}

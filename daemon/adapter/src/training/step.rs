@@ -1,0 +1,145 @@
+//! One optimiser step, and the losses of turns without one.
+
+use super::data::LOGITS_AT_ONCE;
+use super::{Training, WARM_START};
+use crate::error::Result;
+use crate::loss::{gradient, score};
+use crate::optimiser::schedule;
+use crate::rng::Rng;
+use crate::side::Dropout;
+use candle_core::{Device, Tensor};
+
+/// Losses of one token in nats, with its lesson weight.
+pub(super) struct Loss {
+    pub(super) base: f64,
+    pub(super) open: f64,
+    pub(super) weight: f64,
+}
+
+/// Tokens of several turns, one behind the other.
+struct Gathered {
+    taps: Tensor,
+    z: Tensor,
+    targets: Vec<u32>,
+    base: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl Training<'_> {
+    fn gather(&self, numbers: &[usize]) -> Result<Gathered> {
+        let shape = self.job.shape;
+        let (mut taps, mut z) = (Vec::new(), Vec::new());
+        let (mut targets, mut base, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        for known in numbers.iter().filter_map(|n| self.data.turns().get(*n)) {
+            taps.extend_from_slice(&known.turn.taps);
+            z.extend_from_slice(&known.turn.z);
+            targets.extend_from_slice(&known.turn.targets);
+            base.extend_from_slice(&known.base);
+            weights.extend(std::iter::repeat_n(known.turn.weight, known.turn.targets.len()));
+        }
+        let n = targets.len();
+        let taps = Tensor::from_vec(taps, (n, shape.layer_taps * shape.hidden), &Device::Cpu)?;
+        let z = Tensor::from_vec(z, (n, shape.hidden), &Device::Cpu)?;
+        Ok(Gathered { taps, z, targets, base, weights })
+    }
+
+    /// The hidden state that the head sees at open positions.
+    fn open_hidden(&self, batch: &Gathered, dropout: Option<&mut Dropout>) -> Result<Tensor> {
+        let g = self.network.forward(&batch.taps, &batch.z, dropout)?;
+        if self.job.variant.integrates() { Ok((g + &batch.z)?) } else { Ok(g) }
+    }
+
+    pub(super) fn train_on(&mut self, numbers: &[usize], batches: u64) -> Result<()> {
+        let settings = &self.job.settings;
+        let place = [3, self.stage, self.epoch, self.batch];
+        let mut dropout = Dropout { rate: settings.dropout, rng: Rng::at(self.job.seed, &place) };
+        let batch = self.gather(numbers)?;
+        let hidden = self.open_hidden(&batch, Some(&mut dropout))?;
+        let total = self.stage_epochs() * batches;
+        let at = self.epoch * batches + self.batch;
+        let probabilities = self.probabilities(&batch, at, total)?;
+        let kappa = settings.kappa_for(self.gains.len()) as f32;
+        let downstream = self.hidden_gradient(&batch, &hidden.detach(), &probabilities, kappa)?;
+        let gradients = (hidden * downstream)?.sum_all()?.backward()?;
+        self.optimiser.step(&self.network, &gradients, settings.rate * schedule(at, total))
+    }
+
+    /// p of the objective: 1 in the folds, at the start of the final stage and where no gate decides.
+    fn probabilities(&self, batch: &Gathered, at: u64, total: u64) -> Result<Vec<f32>> {
+        let warm = (at as f64) < WARM_START * total as f64;
+        match &self.gate {
+            Some(gate) if !warm => {
+                let z = batch.z.flatten_all()?.to_vec1::<f32>()?;
+                Ok(z.chunks_exact(self.job.shape.hidden).map(|z| gate.probability(z)).collect())
+            }
+            _ => Ok(vec![1.0; batch.targets.len()]),
+        }
+    }
+
+    /// dL/dhidden through the frozen head, some rows at a time, on detached tensors: exact, and W stays out of the
+    /// graph.
+    fn hidden_gradient(&self, batch: &Gathered, hidden: &Tensor, p: &[f32], kappa: f32) -> Result<Tensor> {
+        let vocab = self.job.shape.vocab;
+        let rows = (LOGITS_AT_ONCE / vocab).max(1);
+        let total: f32 = batch.weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+        let mut pieces = Vec::new();
+        for start in (0..batch.targets.len()).step_by(rows) {
+            let count = rows.min(batch.targets.len() - start);
+            let logits_of = |x: &Tensor| -> Result<Vec<f32>> {
+                Ok(x.narrow(0, start, count)?.matmul(&self.dense.t()?)?.flatten_all()?.to_vec1()?)
+            };
+            let mut logits = logits_of(hidden)?;
+            let anchored = kappa > 0.0 && p.iter().skip(start).take(count).any(|p| *p < 1.0);
+            let mut base = if anchored { logits_of(&batch.z)? } else { Vec::new() };
+            for (row, logits) in logits.chunks_exact_mut(vocab).enumerate() {
+                let token = start + row;
+                let (Some(target), Some(base_target)) = (batch.targets.get(token), batch.base.get(token))
+                else {
+                    break;
+                };
+                let base_row = base.get_mut(row * vocab..(row + 1) * vocab).map(|r| {
+                    aligned(r);
+                    &*r
+                });
+                let scale = batch.weights.get(token).copied().unwrap_or(0.0) / total;
+                let p = p.get(token).copied().unwrap_or(1.0);
+                gradient(logits, base_row, *base_target, *target as usize, p, kappa, scale);
+            }
+            pieces.push(Tensor::from_vec(logits, (count, vocab), &Device::Cpu)?.matmul(&self.dense)?);
+        }
+        Ok(Tensor::cat(&pieces, 0)?)
+    }
+
+    /// Losses of turns by number, without dropout.
+    pub(super) fn losses(&self, numbers: &[usize]) -> Result<Vec<Loss>> {
+        let vocab = self.job.shape.vocab;
+        let rows = (LOGITS_AT_ONCE / vocab).max(1);
+        let mut out = Vec::new();
+        for group in numbers.chunks(16) {
+            let batch = self.gather(group)?;
+            let hidden = self.open_hidden(&batch, None)?.detach();
+            for start in (0..batch.targets.len()).step_by(rows) {
+                let count = rows.min(batch.targets.len() - start);
+                let logits = hidden
+                    .narrow(0, start, count)?
+                    .matmul(&self.dense.t()?)?
+                    .flatten_all()?
+                    .to_vec1::<f32>()?;
+                let tokens = batch.targets.iter().zip(&batch.base).zip(&batch.weights).skip(start);
+                for (row, ((target, base), weight)) in logits.chunks_exact(vocab).zip(tokens) {
+                    let open = -score(row, *target as usize).0;
+                    out.push(Loss { base: -f64::from(*base), open, weight: f64::from(*weight) });
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Logits to log-probabilities in place.
+fn aligned(row: &mut [f32]) {
+    let largest = row.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
+    let sum: f64 = row.iter().map(|l| f64::from((l - largest).exp())).sum();
+    let shift = largest + sum.ln() as f32;
+    row.iter_mut().for_each(|l| *l -= shift);
+}
