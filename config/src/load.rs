@@ -93,7 +93,7 @@ impl Settings {
             .map_err(|error| LoadError::NotToml { file: file.to_owned(), what: error.to_string() })?;
         let in_file = file.display().to_string();
         known(&written, |_| in_file.clone())?;
-        known(env, |key| variable(key))?;
+        known(env, variable)?;
         let mut all = Figment::from(Serialized::defaults(Self::default()))
             .merge(Layer { name: in_file, values: written })
             .merge(Layer { name: "the environment".to_owned(), values: env.clone() });
@@ -148,8 +148,8 @@ fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
-fn dict(provider: &dyn Provider) -> Result<Dict, figment::Error> {
-    Ok(provider.data()?.into_values().next().unwrap_or_default())
+fn dict(provider: &dyn Provider) -> Result<Dict, Box<figment::Error>> {
+    Ok(provider.data().map_err(Box::new)?.into_values().next().unwrap_or_default())
 }
 
 /// The default settings as a dictionary: sections, and in each its keys.

@@ -64,6 +64,7 @@ impl Paths {
         Self::below(home, &std::env::temp_dir(), user)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the platform for folders")]
     fn from(around: &Surroundings) -> Result<Self, PathsError> {
         if let Some(home) = &around.aside_home {
             let home = std::path::absolute(home)?;

@@ -16,7 +16,13 @@ pub mod client;
 pub mod fault;
 
 /// The messages and the service of `proto/daemon.proto`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod proto {
     tonic::include_proto!("aside.daemon.v1");
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use aside_config::Paths;
 use clap::{Args, Subcommand, ValueEnum};
 
+#[cfg(feature = "rooms")]
+use aside_daemon_api::fault::{Fault, codes};
+
 use super::exit::{Exit, Failure};
 use super::{logging, output};
 
@@ -88,22 +91,85 @@ impl Cloud {
     }
 }
 
-// CLOUD start
+#[cfg(feature = "rooms")]
 impl Serve {
-    async fn run(self, _paths: &Paths) -> Result<Exit, Failure> {
+    async fn run(self, paths: &Paths) -> Result<Exit, Failure> {
+        use aside_cloud::service::{ModelSource, ServeConfig, serve};
         logging::start();
-        output::notice(&format!("{self:?}"));
-        Err(Failure::usage("this build has no cloud", "aside --help"))
+        let config = ServeConfig {
+            model: match self.model {
+                Some(folder) => ModelSource::Folder(folder, self.precision.into()),
+                None => ModelSource::Bundled,
+            },
+            address: self.listen.parse().map_err(|error| bad("--listen", &error))?,
+            state_dir: self.state_dir.unwrap_or_else(|| paths.cloud_dir()),
+            allow: self
+                .allow
+                .iter()
+                .map(|key| key.parse().map_err(|error| bad("--allow", &error)))
+                .collect::<Result<_, _>>()?,
+            private_dir: self.private_dir.unwrap_or_else(|| paths.runtime_dir.join("cloud")),
+            parent_pipe: self.parent_pipe,
+        };
+        // A parent that does not read the line is no reason to stop serving.
+        let ready = |uri: &aside_cloud_api::uri::Uri| drop(output::line(&uri.to_string()));
+        serve(config, ready).await.map_err(|error| Fault::internal(error.to_string()))?;
+        Ok(Exit::Success)
     }
 }
 
+#[cfg(feature = "rooms")]
 impl Invite {
-    fn run(self, _paths: &Paths) -> Result<Exit, Failure> {
-        output::notice(&format!("{self:?}"));
-        Err(Failure::usage("this build has no cloud", "aside --help"))
+    fn run(self, paths: &Paths) -> Result<Exit, Failure> {
+        let state_dir = self.state_dir.unwrap_or_else(|| paths.cloud_dir());
+        let uri = aside_cloud::service::invite(&state_dir, self.ttl).map_err(|error| {
+            Fault::new(codes::NOT_FOUND, error.to_string()).repair("aside cloud serve --listen HOST:PORT")
+        })?;
+        if self.json {
+            output::json(&serde_json::json!({ "uri": uri.to_string(), "ttl_seconds": self.ttl.as_secs() }))?;
+        } else {
+            output::line(&uri.to_string())?;
+            output::notice("On the other machine: aside connect URI. It works once.");
+        }
+        Ok(Exit::Success)
     }
 }
-// CLOUD end
+
+#[cfg(feature = "rooms")]
+impl From<PrecisionName> for aside_cloud::engine::Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Q8_0 => Self::Q8_0,
+        }
+    }
+}
+
+#[cfg(feature = "rooms")]
+fn bad(flag: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::usage(&format!("{flag}: {error}"), "aside cloud serve --help")
+}
+
+#[cfg(not(feature = "rooms"))]
+impl Serve {
+    async fn run(self, _paths: &Paths) -> Result<Exit, Failure> {
+        logging::start();
+        Err(absent(&format!("{self:?}")))
+    }
+}
+
+#[cfg(not(feature = "rooms"))]
+impl Invite {
+    fn run(self, _paths: &Paths) -> Result<Exit, Failure> {
+        Err(absent(&format!("{self:?}")))
+    }
+}
+
+#[cfg(not(feature = "rooms"))]
+fn absent(what: &str) -> Failure {
+    output::notice(what);
+    Failure::usage("this build has no cloud", "cargo build --release --features rooms")
+}
 
 /// A number and s, m, h or d.
 fn ttl(text: &str) -> Result<Duration, String> {

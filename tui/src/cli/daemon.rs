@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use aside_config::{Overrides, Paths, Settings};
+use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::{LearningState, LinkState, StatusReply, VaultState};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -117,17 +118,32 @@ async fn run(paths: Paths, detach: bool) -> Result<Exit, Failure> {
     serve(paths, settings).await
 }
 
-// DAEMON start
-async fn serve(_paths: Paths, _settings: Settings) -> Result<Exit, Failure> {
-    let _ = build::id();
-    Err(Failure::usage("this build has no daemon", "aside --help"))
+#[cfg(feature = "rooms")]
+async fn serve(paths: Paths, settings: Settings) -> Result<Exit, Failure> {
+    let config = aside_daemon::serve::RunConfig { paths, settings, build: build::id() };
+    match aside_daemon::serve::run(config).await {
+        Ok(()) => Ok(Exit::Success),
+        Err(error) => Err(Fault::internal(error.to_string()).repair("aside doctor").into()),
+    }
 }
 
 /// Runs the trainer.
+#[cfg(feature = "rooms")]
+pub(crate) fn train() -> ExitCode {
+    aside_daemon::learn::train_child()
+}
+
+#[cfg(not(feature = "rooms"))]
+async fn serve(_paths: Paths, _settings: Settings) -> Result<Exit, Failure> {
+    let message = format!("build {} has no daemon", build::id());
+    Err(Fault::internal(message).repair("cargo build --release --features rooms").into())
+}
+
+/// Runs the trainer.
+#[cfg(not(feature = "rooms"))]
 pub(crate) fn train() -> ExitCode {
     ExitCode::FAILURE
 }
-// DAEMON end
 
 async fn status(paths: &Paths, json: bool) -> Result<Exit, Failure> {
     let Some(daemon) = start::running(paths).await? else {

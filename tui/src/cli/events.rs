@@ -87,7 +87,7 @@ pub(crate) enum Event<'a> {
         /// Why not.
         why: &'a str,
         /// The version in use.
-        adapter: Option<AdapterReport>,
+        adapter: Option<Box<AdapterReport>>,
     },
     /// The end of `connect`.
     Connected {

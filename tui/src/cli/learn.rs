@@ -77,7 +77,7 @@ async fn follow(mut rpc: Rpc, request: LearnRequest, json: bool, meter: &mut Met
 
 fn finish(done: &LearnDone, json: bool) -> std::io::Result<()> {
     if json {
-        let adapter = done.adapter.as_ref().map(AdapterReport::from);
+        let adapter = done.adapter.as_ref().map(|adapter| Box::new(AdapterReport::from(adapter)));
         return output::json(&Event::Learned { trained: done.trained, why: &done.why, adapter });
     }
     let Some(adapter) = done.adapter.as_ref().filter(|_| done.trained) else {

@@ -55,14 +55,13 @@ pub(crate) async fn daemon(paths: &Paths) -> Result<Daemon, Failure> {
             Probe::Stale(..) => return Err(stale().into()),
             Probe::Unreachable => {}
         }
-        match &mut child {
-            None if free(&paths.lock_file())? => child = Some(spawn(paths)?),
-            // It holds the lock and does not listen: it is about to, or about to end.
-            None => {}
-            Some(running) => {
-                if running.try_wait()?.is_some() && free(&paths.lock_file())? {
-                    return Err(ended(paths).into());
-                }
+        // Locked and not listening: one is about to listen, or about to end.
+        if free(&paths.lock_file())? {
+            match &mut child {
+                None => child = Some(spawn(paths)?),
+                Some(running) if running.id().is_none() => return Err(ended(paths).into()),
+                // Not locked yet; the next look tells whether it has ended.
+                Some(running) => drop(running.try_wait()?),
             }
         }
         tokio::time::sleep(pause).await;
