@@ -24,6 +24,14 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// A connection to the daemon, once there is one.
 pub(super) type Client = AsideClient<Channel>;
 
+/// What follows an event.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    Wait,
+    Draw,
+    Leave,
+}
+
 /// What runs besides the loop.
 pub(super) struct Driver {
     app: App,
@@ -74,48 +82,51 @@ impl Driver {
                 Some(event) = self.events.recv() => event,
                 _ = clock.tick() => Event::Tick(start.elapsed()),
             };
-            let mut left = self.step(Event::Tick(start.elapsed())) | self.step(first);
+            // Time alone shows nothing new: an idle chat is silent on the line.
+            let silent = matches!(first, Event::Tick(_));
+            let mut next = self.step(Event::Tick(start.elapsed())).max(self.step(first));
             // What came meanwhile is drawn in the same frame.
             while let Ok(event) = self.events.try_recv() {
-                left |= self.step(event);
+                next = next.max(self.step(event)).max(Next::Draw);
             }
-            if left {
-                return self.goodbye().await;
+            match next {
+                Next::Leave => return self.goodbye().await,
+                Next::Wait if silent => {}
+                Next::Wait | Next::Draw => screen.draw(&self.app)?,
             }
-            screen.draw(&self.app)?;
         }
     }
 
-    /// One event through the state machine; whether that was the last.
-    fn step(&mut self, event: Event) -> bool {
+    /// One event through the state machine.
+    fn step(&mut self, event: Event) -> Next {
         let effects = self.app.update(event);
-        effects.into_iter().fold(false, |left, effect| self.perform(effect) | left)
+        effects.into_iter().fold(Next::Wait, |next, effect| next.max(self.perform(effect)))
     }
 
-    fn perform(&mut self, effect: Effect) -> bool {
+    fn perform(&mut self, effect: Effect) -> Next {
         match effect {
-            Effect::Quit => return true,
+            Effect::Quit => return Next::Leave,
             Effect::Cancel(number) => {
                 if let Some((_, task)) = self.answer.take_if(|(current, _)| *current == number) {
                     task.abort();
                 }
             }
             Effect::Ask(number, request) => {
-                let Some(client) = self.connected() else { return false };
+                let Some(client) = self.connected() else { return Next::Draw };
                 let task = tokio::spawn(rpc::ask(client, number, request, self.sender.clone()));
                 self.answer = Some((number, task.abort_handle()));
             }
             Effect::SaveDraft { conversation, text } => {
-                let Some(client) = self.connected() else { return false };
+                let Some(client) = self.connected() else { return Next::Draw };
                 // It fails only when the keeper has ended, and that ends with us.
                 let _ = self.drafts.send((client, conversation, text));
             }
             other => {
-                let Some(client) = self.connected() else { return false };
+                let Some(client) = self.connected() else { return Next::Draw };
                 tokio::spawn(rpc::simple(client, other, self.sender.clone()));
             }
         }
-        false
+        Next::Draw
     }
 
     /// The connection; without one the state machine hears of it from `stay_connected`.
