@@ -48,7 +48,7 @@ fn help_lines(palette: Palette, columns: usize) -> Vec<Line<'static>> {
     let key = [
         ("base", Meaning::Base, "chosen by the backbone in the cloud"),
         ("side", Meaning::Side, "chosen on this machine by the side network"),
-        ("^changed", Meaning::Changed, "chosen here, and not what base would have said"),
+        ("^changed", Meaning::Changed, "chosen here; base would have differed"),
     ];
     for (name, meaning, what) in key {
         let mut rows = row(palette, name, what, columns);
