@@ -19,6 +19,8 @@ use super::exit::Failure;
 const START: Duration = Duration::from_secs(30);
 /// How long it may take to close the vault and end.
 const STOP: Duration = Duration::from_secs(15);
+/// Bytes after which a start begins a new log.
+const LARGEST_LOG: u64 = 1 << 20;
 
 /// A daemon of this build.
 #[derive(Debug)]
@@ -100,6 +102,7 @@ async fn released(paths: &Paths, pid: u32) -> Result<(), Failure> {
 
 fn spawn(paths: &Paths) -> Result<Child, Failure> {
     make_private_dir(&paths.state_dir)?;
+    rotate(&paths.log_file())?;
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(paths.log_file())?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["daemon", "run", "--detach"]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -158,9 +161,24 @@ fn stale() -> Fault {
 
 fn ended(paths: &Paths) -> Fault {
     let log = std::fs::read_to_string(paths.log_file()).unwrap_or_default();
-    let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it wrote nothing");
-    Fault::internal(format!("the daemon ended at once: {last} (log: {})", paths.log_file().display()))
-        .repair("aside daemon run")
+    let message =
+        format!("the daemon ended at once: {} (log: {})", last_words(&log), paths.log_file().display());
+    Fault::internal(message).repair("aside daemon run")
+}
+
+/// The last error of a log, else its last line.
+fn last_words(log: &str) -> &str {
+    let error = log.lines().rev().find_map(|line| line.strip_prefix("error: "));
+    let line = || log.lines().rev().find(|line| !line.trim().is_empty());
+    error.or_else(line).unwrap_or("it wrote nothing")
+}
+
+/// Puts a log that has grown large aside, over the one put aside before.
+fn rotate(log: &Path) -> std::io::Result<()> {
+    match std::fs::metadata(log) {
+        Ok(file) if file.len() > LARGEST_LOG => std::fs::rename(log, log.with_extension("log.1")),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -186,6 +204,21 @@ mod tests {
         assert!(matches!(refused, Failure::Fault(fault) if fault.message == "held by a test"));
         drop(held);
         assert!(free(&path).unwrap());
+    }
+
+    #[test]
+    fn a_log_tells_its_last_error_and_does_not_grow_for_ever() {
+        assert_eq!(last_words("INFO up\nerror: no room\nrepair: make some\n\n"), "no room");
+        assert_eq!((last_words("INFO up\n\n"), last_words("")), ("INFO up", "it wrote nothing"));
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        rotate(&log).unwrap();
+        std::fs::write(&log, "short").unwrap();
+        rotate(&log).unwrap();
+        assert!(log.exists());
+        std::fs::write(&log, vec![b'x'; (1 << 20) + 1]).unwrap();
+        rotate(&log).unwrap();
+        assert!(!log.exists() && dir.path().join("daemon.log.1").exists());
     }
 
     #[tokio::test]
