@@ -63,6 +63,7 @@ fn main() {
     let mut settings = Settings::default();
     let mut seed = 1;
     let mut variant = Variant::Spa;
+    let mut trace = false;
     for (key, value) in arguments[4..split].iter().filter_map(|a| a.split_once('=')) {
         match key {
             "rate" => settings.rate = value.parse().unwrap(),
@@ -70,6 +71,7 @@ fn main() {
             "dropout" => settings.dropout = value.parse().unwrap(),
             "batch" => settings.batch = value.parse().unwrap(),
             "kappa" => settings.kappa = Some(value.parse().unwrap()),
+            "trace" => trace = true,
             "seed" => seed = value.parse().unwrap(),
             "variant" => variant = value.parse().unwrap(),
             _ => panic!("unknown setting {key}"),
@@ -84,7 +86,13 @@ fn main() {
         let start = std::time::Instant::now();
         let job = Job { shape, variant, settings: settings.clone(), turns: train, parent: None, seed };
         let mut training = Training::new(&job, &head).unwrap();
-        while training.step().unwrap().is_some() {}
+        let mut last = None;
+        while let Some(progress) = training.step().unwrap() {
+            if trace && progress.nll != last {
+                last = progress.nll;
+                println!("  {} {:?}", progress.stage, progress.nll);
+            }
+        }
         let candidate = training.finish().unwrap();
         let seconds = start.elapsed().as_secs_f64();
         let of = |keep: &dyn Fn(&&Turn) -> bool| {

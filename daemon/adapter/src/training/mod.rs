@@ -19,7 +19,7 @@ use candle_core::Tensor;
 use data::Data;
 
 /// Epochs without a better one after which a stage ends.
-const PATIENCE: u64 = 2;
+const PATIENCE: u64 = 6;
 /// Early-stop tokens below which the last epoch is kept.
 const ENOUGH_TO_STOP: usize = 200;
 /// Share of the final steps with every position open.
