@@ -1,7 +1,17 @@
 //! What daemon and cloud say to each other: messages, the tap codec, the sampling noise both ends share, and the
 //! secured ZeroMQ link. No model code.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        reason = "tests"
+    )
+)]
 
 pub mod codec;
 pub mod fault;

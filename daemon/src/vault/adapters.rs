@@ -1,0 +1,228 @@
+//! Adapter versions: stored with their numbers, put in use in the same commit, verified when read, rolled back.
+
+use super::lessons::highest_lesson;
+use super::{Result, Vault, VaultError, meta_number, put_meta};
+use ring::digest::{SHA256, digest};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Version in use; 0 is base.
+const IN_USE: &str = "adapter.in_use";
+/// Newest lesson that a training has seen.
+pub(super) const TRAINED: &str = "lessons.trained";
+/// Versions kept beside the one in use.
+const KEPT: i64 = 5;
+
+/// A new version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAdapter {
+    /// Version it went on from; 0 for a newborn.
+    pub parent: u64,
+    /// What it was trained for.
+    pub variant: String,
+    /// The backbone it belongs to.
+    pub model: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Tokens it was trained on.
+    pub lesson_tokens: u64,
+    /// Newest lesson of its training.
+    pub watermark: i64,
+    /// What was measured, as JSON.
+    pub numbers: String,
+    /// How it came, in words.
+    pub note: String,
+}
+
+/// A stored version without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterRow {
+    /// From 1.
+    pub version: u64,
+    /// See [`NewAdapter`].
+    pub parent: u64,
+    /// Unix seconds.
+    pub created: i64,
+    /// See [`NewAdapter`].
+    pub variant: String,
+    /// See [`NewAdapter`].
+    pub model: String,
+    /// Size of its bytes.
+    pub size: u64,
+    /// See [`NewAdapter`].
+    pub lesson_tokens: u64,
+    /// See [`NewAdapter`].
+    pub numbers: String,
+    /// See [`NewAdapter`].
+    pub note: String,
+}
+
+/// What is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// The version and its bytes; `None` is base.
+    pub adapter: Option<(AdapterRow, Vec<u8>)>,
+    /// Versions that did not verify on the way to it, newest first.
+    pub damaged: Vec<u64>,
+}
+
+const ROW: &str = "SELECT version, parent, created, variant, model, length(bytes), lesson_tokens, numbers, note FROM adapter";
+
+fn row(r: &Row<'_>) -> rusqlite::Result<AdapterRow> {
+    let n = |column: usize| r.get::<_, i64>(column).map(i64::cast_unsigned);
+    Ok(AdapterRow {
+        version: n(0)?,
+        parent: n(1)?,
+        created: r.get(2)?,
+        variant: r.get(3)?,
+        model: r.get(4)?,
+        size: n(5)?,
+        lesson_tokens: n(6)?,
+        numbers: r.get(7)?,
+        note: r.get(8)?,
+    })
+}
+
+impl Vault {
+    /// Stores a version, puts it in use, forgets the checkpoint of its training and the versions beyond the last
+    /// five: all in one commit. Gives its number.
+    ///
+    /// # Errors
+    /// [`VaultError`], as for every call here.
+    pub fn add_adapter(&self, new: &NewAdapter, now: i64) -> Result<u64> {
+        self.write("adapter", |t| {
+            t.execute(
+                "INSERT INTO adapter(parent, created, variant, model, bytes, sha256, lesson_tokens, watermark, numbers, note)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                params![
+                    new.parent.cast_signed(),
+                    now,
+                    new.variant,
+                    new.model,
+                    new.bytes,
+                    digest(&SHA256, &new.bytes).as_ref(),
+                    new.lesson_tokens.cast_signed(),
+                    new.watermark,
+                    new.numbers,
+                    new.note
+                ],
+            )?;
+            let version = t.last_insert_rowid();
+            put_meta(t, IN_USE, &version.to_le_bytes())?;
+            put_meta(t, TRAINED, &new.watermark.to_le_bytes())?;
+            t.execute("DELETE FROM checkpoint", [])?;
+            t.execute("DELETE FROM adapter WHERE version <= ?1", [version - KEPT])?;
+            Ok(version.cast_unsigned())
+        })
+    }
+
+    /// All versions, oldest first.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn adapters(&self) -> Result<Vec<AdapterRow>> {
+        self.read(|c| {
+            let mut rows = c.prepare(&format!("{ROW} ORDER BY version"))?;
+            Ok(rows.query_map([], row)?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Number of the version in use; 0 is base.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn version_in_use(&self) -> Result<u64> {
+        self.read(|c| Ok(meta_number(c, IN_USE)?.cast_unsigned()))
+    }
+
+    /// A version with its bytes, verified.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], or [`VaultError::Damaged`] when its bytes do not verify.
+    pub fn adapter(&self, version: u64) -> Result<(AdapterRow, Vec<u8>)> {
+        self.read(|c| verified(c, version))
+    }
+
+    /// What is in use: the chosen version, or where it does not verify the newest older one that does, or base.
+    ///
+    /// # Errors
+    /// [`VaultError`] when the vault itself fails.
+    pub fn adapter_in_use(&self) -> Result<InUse> {
+        self.read(|c| {
+            let mut damaged = Vec::new();
+            let mut version = meta_number(c, IN_USE)?.cast_unsigned();
+            while version > 0 {
+                match verified(c, version) {
+                    Ok(found) => return Ok(InUse { adapter: Some(found), damaged }),
+                    Err(VaultError::Damaged(_)) => damaged.push(version),
+                    Err(VaultError::NotFound(_)) => {}
+                    Err(other) => return Err(other),
+                }
+                version -= 1;
+            }
+            Ok(InUse { adapter: None, damaged })
+        })
+    }
+
+    /// Puts a version in use; `None` is the one before the one in use, 0 is base. Gives its number.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`].
+    pub fn use_version(&self, version: Option<u64>) -> Result<u64> {
+        self.write("rollback", |t| {
+            let version = match version {
+                Some(version) => version.cast_signed(),
+                None => t.query_row(
+                    "SELECT ifnull(max(version), 0) FROM adapter WHERE version < ?1",
+                    [meta_number(t, IN_USE)?],
+                    |r| r.get(0),
+                )?,
+            };
+            let exists: i64 = t.query_row("SELECT count(*) FROM adapter WHERE version = ?1", [version], |r| r.get(0))?;
+            if version != 0 && exists == 0 {
+                return Err(VaultError::NotFound(format!("adapter version {version}")));
+            }
+            put_meta(t, IN_USE, &version.to_le_bytes())?;
+            Ok(version.cast_unsigned())
+        })
+    }
+
+    /// Id of the newest lesson.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn newest_lesson(&self) -> Result<i64> {
+        self.read(highest_lesson)
+    }
+
+    /// The checkpoint of a training, by the SHA-256 of its job.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn checkpoint(&self, job: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.read(|c| Ok(c.query_row("SELECT bytes FROM checkpoint WHERE job = ?1", [job], |r| r.get(0)).optional()?))
+    }
+
+    /// Keeps a checkpoint; those of other jobs go.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn put_checkpoint(&self, job: &[u8], bytes: &[u8]) -> Result<()> {
+        self.write("checkpoint", |t| {
+            t.execute("DELETE FROM checkpoint", [])?;
+            t.execute("INSERT INTO checkpoint(job, bytes) VALUES(?1, ?2)", params![job, bytes])?;
+            Ok(())
+        })
+    }
+}
+
+fn verified(c: &Connection, version: u64) -> Result<(AdapterRow, Vec<u8>)> {
+    let id = version.cast_signed();
+    let found = c.query_row(&format!("{ROW} WHERE version = ?1"), [id], row).optional()?;
+    let found = found.ok_or_else(|| VaultError::NotFound(format!("adapter version {version}")))?;
+    let (bytes, hash): (Vec<u8>, Vec<u8>) =
+        c.query_row("SELECT bytes, sha256 FROM adapter WHERE version = ?1", [id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    if digest(&SHA256, &bytes).as_ref() != hash {
+        return Err(VaultError::Damaged(format!("adapter version {version} does not verify")));
+    }
+    Ok((found, bytes))
+}

@@ -1,0 +1,244 @@
+//! Lessons and their cached states. Every fifth lesson is held out from training for ever: a quarter of these says
+//! when to stop, the rest only measures (method, section 5).
+
+use super::{Result, Vault, meta_number, put_meta};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+/// Lessons counted so far, for the hold-out.
+const COUNTER: &str = "lessons.counter";
+
+/// One conversation to learn from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceInput {
+    /// Its messages as JSON.
+    pub lines: String,
+    /// Its turns that are lessons.
+    pub lessons: Vec<LessonInput>,
+}
+
+/// One turn to learn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LessonInput {
+    /// Number of the message in its conversation.
+    pub turn: u32,
+    /// Said by the user.
+    pub own: bool,
+    /// Weight of the lesson.
+    pub weight: f64,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// This many lessons are new.
+    Added(usize),
+    /// The same content was imported before; nothing changed.
+    Known,
+}
+
+/// A source that has lessons without states.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceRow {
+    /// Row id.
+    pub id: i64,
+    /// Its messages as JSON.
+    pub lines: String,
+    /// Lesson ids by turn.
+    pub lessons: Vec<(u32, i64)>,
+}
+
+/// A lesson with its cached states.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LessonRow {
+    /// Row id.
+    pub id: i64,
+    /// Its source: a whole conversation.
+    pub source: i64,
+    /// Said by the user.
+    pub own: bool,
+    /// Weight of the lesson.
+    pub weight: f64,
+    /// 0 train, 1 early stop, 2 held out.
+    pub part: u8,
+    /// Tokens.
+    pub targets: Vec<u32>,
+    /// One codec state per token.
+    pub states: Vec<u8>,
+}
+
+impl Vault {
+    /// Adds the conversations of an import in one transaction; the same content (by SHA-256) is added once.
+    ///
+    /// # Errors
+    /// [`super::VaultError`], as for every call here.
+    pub fn add_import(&self, name: &str, sha256: &str, sources: &[SourceInput], now: i64) -> Result<ImportOutcome> {
+        if self.read(|c| known(c, sha256))? {
+            return Ok(ImportOutcome::Known);
+        }
+        self.write("import", |t| {
+            let mut added = 0;
+            for source in sources {
+                t.execute(
+                    "INSERT INTO source(import, name, created, lines) VALUES(?1, ?2, ?3, ?4)",
+                    params![sha256, name, now, source.lines],
+                )?;
+                let id = t.last_insert_rowid();
+                added += add_lessons(t, id, &source.lessons)?;
+            }
+            Ok(ImportOutcome::Added(added))
+        })
+    }
+
+    /// Conversations of the chat that may be learned from and have grown since their lessons were taken.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn conversations_to_learn(&self) -> Result<Vec<i64>> {
+        self.read(|c| {
+            let mut rows = c.prepare(
+                "SELECT c.id FROM conversation c LEFT JOIN source s ON s.conversation = c.id
+                 WHERE c.learn = 1 AND EXISTS(SELECT 1 FROM message m WHERE m.conversation = c.id)
+                 AND (s.id IS NULL OR c.updated >= s.created) ORDER BY c.id",
+            )?;
+            Ok(rows.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
+    /// Takes a conversation of the chat as a source, or takes it again after it grew: turns keep their part, and
+    /// states of turns that the change touches are dropped. Gives how many lessons are new.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn set_chat_source(&self, conversation: i64, input: &SourceInput, now: i64) -> Result<usize> {
+        self.write("lessons", |t| {
+            let old: Option<(i64, String)> = t
+                .query_row("SELECT id, lines FROM source WHERE conversation = ?1", [conversation], |r| {
+                    Ok((r.get(0)?, r.get(1)?))
+                })
+                .optional()?;
+            let Some((id, lines)) = old else {
+                t.execute(
+                    "INSERT INTO source(conversation, name, created, lines) VALUES(?1, 'chat', ?2, ?3)",
+                    params![conversation, now, input.lines],
+                )?;
+                let id = t.last_insert_rowid();
+                return add_lessons(t, id, &input.lessons);
+            };
+            // A longer conversation keeps its prefix: JSON lists then differ only behind it.
+            let prefix = lines.strip_suffix(']').unwrap_or(&lines);
+            if !input.lines.starts_with(prefix) {
+                t.execute("DELETE FROM state WHERE lesson IN (SELECT id FROM lesson WHERE source = ?1)", [id])?;
+            }
+            t.execute("UPDATE source SET lines = ?2, created = ?3 WHERE id = ?1", params![id, input.lines, now])?;
+            add_lessons(t, id, &input.lessons)
+        })
+    }
+
+    /// Sources with lessons that have no states of `model`, oldest first.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn sources_without_states(&self, model: &str) -> Result<Vec<SourceRow>> {
+        self.read(|c| {
+            let mut rows = c.prepare(
+                "SELECT s.id, s.lines, l.turn, l.id FROM source s JOIN lesson l ON l.source = s.id
+                 WHERE EXISTS(SELECT 1 FROM lesson x WHERE x.source = s.id AND x.turn >= 0 AND NOT EXISTS
+                   (SELECT 1 FROM state t WHERE t.lesson = x.id AND t.model = ?1))
+                 ORDER BY s.id, l.turn",
+            )?;
+            let mut out: Vec<SourceRow> = Vec::new();
+            let mut found = rows.query([model])?;
+            while let Some(r) = found.next()? {
+                let id: i64 = r.get(0)?;
+                if out.last().is_none_or(|s| s.id != id) {
+                    out.push(SourceRow { id, lines: r.get(1)?, lessons: Vec::new() });
+                }
+                if let Some(source) = out.last_mut() {
+                    source.lessons.push((r.get(2)?, r.get(3)?));
+                }
+            }
+            Ok(out)
+        })
+    }
+
+    /// Caches the states of a source's lessons, all in one transaction: (lesson id, targets, states).
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn put_states(&self, model: &str, states: &[(i64, Vec<u32>, Vec<u8>)]) -> Result<()> {
+        self.write("states", |t| {
+            let mut insert = t.prepare(
+                "INSERT INTO state(lesson, model, targets, states) VALUES(?1, ?2, ?3, ?4)
+                 ON CONFLICT(lesson, model) DO UPDATE SET targets = excluded.targets, states = excluded.states",
+            )?;
+            for (lesson, targets, states) in states {
+                let targets: Vec<u8> = targets.iter().flat_map(|t| t.to_le_bytes()).collect();
+                insert.execute(params![lesson, model, targets, states])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// All lessons with states of `model`, in the order they came.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn lessons_with_states(&self, model: &str) -> Result<Vec<LessonRow>> {
+        self.read(|c| {
+            let mut statement = c.prepare(
+                "SELECT l.id, l.source, l.own, l.weight, l.part, t.targets, t.states
+                 FROM lesson l JOIN state t ON t.lesson = l.id WHERE t.model = ?1 ORDER BY l.id",
+            )?;
+            let rows = statement.query_map([model], |r| {
+                let targets: Vec<u8> = r.get(5)?;
+                Ok(LessonRow {
+                    id: r.get(0)?,
+                    source: r.get(1)?,
+                    own: r.get(2)?,
+                    weight: r.get(3)?,
+                    part: r.get(4)?,
+                    targets: targets
+                        .chunks_exact(4)
+                        .map(|c| u32::from_le_bytes(c.try_into().unwrap_or_default()))
+                        .collect(),
+                    states: r.get(6)?,
+                })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+}
+
+fn known(c: &Connection, sha256: &str) -> Result<bool> {
+    Ok(c.query_row("SELECT 1 FROM source WHERE import = ?1 LIMIT 1", [sha256], |_| Ok(())).optional()?.is_some())
+}
+
+/// Adds lessons that are not there yet, each with its part; how many.
+fn add_lessons(t: &Transaction<'_>, source: i64, lessons: &[LessonInput]) -> Result<usize> {
+    let mut counter = meta_number(t, COUNTER)?;
+    let mut added = 0;
+    for lesson in lessons {
+        let fresh = t.execute(
+            "INSERT OR IGNORE INTO lesson(source, turn, own, weight, part) VALUES(?1, ?2, ?3, ?4, ?5)",
+            params![source, lesson.turn, lesson.own, lesson.weight, part(counter)],
+        )?;
+        counter += fresh as i64;
+        added += fresh;
+    }
+    put_meta(t, COUNTER, &counter.to_le_bytes())?;
+    Ok(added)
+}
+
+/// The part of lesson number `n`.
+fn part(n: i64) -> u8 {
+    match n % 20 {
+        4 => 1,
+        9 | 14 | 19 => 2,
+        _ => 0,
+    }
+}
+
+/// Id of the newest lesson; 0 without one.
+pub(super) fn highest_lesson(c: &Connection) -> Result<i64> {
+    Ok(c.query_row("SELECT ifnull(max(id), 0) FROM lesson", [], |r| r.get(0))?)
+}

@@ -1,0 +1,224 @@
+//! The vault on real files.
+
+use super::*;
+use crate::keys::VaultKey;
+use std::os::unix::fs::PermissionsExt;
+
+const CANARY: &str = "the zanzibarquokka hides under the ninth staircase";
+
+struct Place {
+    dir: tempfile::TempDir,
+    key: VaultKey,
+}
+
+impl Place {
+    fn new() -> (Self, Vault) {
+        let place = Self { dir: tempfile::tempdir().unwrap(), key: VaultKey::random().unwrap() };
+        let vault = Vault::create(&place.path(), &place.key).unwrap();
+        (place, vault)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("vault.db")
+    }
+
+    fn open(&self) -> Result<Vault> {
+        Vault::open(&self.path(), &self.key)
+    }
+
+    fn holds_canary(&self) -> bool {
+        let files = std::fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().path());
+        files.map(|p| std::fs::read(p).unwrap()).any(|bytes| bytes.windows(12).any(|w| w == &CANARY.as_bytes()[4..16]))
+    }
+}
+
+fn mark(start: u32, end: u32, side: bool) -> TokenMark {
+    TokenMark { start, end, id: 7, side, changed: side, p: side.then_some(0.75) }
+}
+
+fn source(turns: u32) -> SourceInput {
+    let lessons = (0..turns).map(|turn| LessonInput { turn, own: turn % 2 == 0, weight: 1.0 }).collect();
+    let lines: Vec<String> = (0..turns).map(|t| format!("\"{CANARY} {t}\"")).collect();
+    SourceInput { lines: format!("[{}]", lines.join(",")), lessons }
+}
+
+fn adapter(bytes: &[u8], watermark: i64) -> NewAdapter {
+    NewAdapter {
+        parent: 0,
+        variant: "spa".into(),
+        model: "m".into(),
+        bytes: bytes.to_vec(),
+        lesson_tokens: 10,
+        watermark,
+        numbers: "{}".into(),
+        note: String::new(),
+    }
+}
+
+#[test]
+fn nothing_lies_there_in_plain_text_and_only_the_owner_reads() {
+    let (place, vault) = Place::new();
+    let id = vault.start_conversation(CANARY, 1, 10).unwrap();
+    vault.begin_answer(id, Some(CANARY), 10).unwrap();
+    vault.save_draft(id, CANARY).unwrap();
+    vault.add_import("x", "hash", &[source(3)], 10).unwrap();
+    assert!(!place.holds_canary());
+    vault.checkpoint_wal().unwrap();
+    assert!(!place.holds_canary());
+    assert_eq!(std::fs::metadata(place.path()).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_wrong_key_and_damage_are_told_and_change_nothing() {
+    let (place, vault) = Place::new();
+    for n in 0..50 {
+        vault.start_conversation(&format!("{CANARY} {n}"), 1, n).unwrap();
+    }
+    vault.checkpoint_wal().unwrap();
+    drop(vault);
+    let bytes = std::fs::read(place.path()).unwrap();
+    let other = VaultKey::random().unwrap();
+    assert!(matches!(Vault::open(&place.path(), &other), Err(VaultError::Key(_))));
+    assert_eq!(std::fs::read(place.path()).unwrap(), bytes);
+    for at in (10..bytes.len()).step_by(bytes.len() / 23) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        std::fs::write(place.path(), &flipped).unwrap();
+        let found = place.open().and_then(|v| {
+            v.totals()?;
+            v.lesson_totals("m")?;
+            Ok(v.conversations(100)?.len())
+        });
+        assert!(found.is_err() || found.unwrap() == 50, "byte {at}");
+    }
+    std::fs::write(place.path(), &bytes[..bytes.len() / 2]).unwrap();
+    assert!(place.open().and_then(|v| v.conversations(100)).is_err());
+    std::fs::remove_file(place.path()).unwrap();
+    assert!(matches!(place.open(), Err(VaultError::Io { .. })));
+    assert!(!place.path().exists());
+}
+
+#[test]
+fn an_answer_survives_a_crash_as_interrupted() {
+    let (place, vault) = Place::new();
+    let id = vault.start_conversation("hello", 99, 10).unwrap();
+    let (question, answer) = vault.begin_answer(id, Some("hello"), 11).unwrap();
+    vault.append_answer(answer, "abc", &[mark(0, 3, true)]).unwrap();
+    drop(vault);
+    let vault = place.open().unwrap();
+    let messages = vault.messages(id).unwrap();
+    assert_eq!((messages[0].id, messages[1].id), (question, answer));
+    assert!(messages[1].interrupted && messages[1].stats.is_none());
+    assert_eq!((messages[1].text.as_str(), messages[1].marks.as_slice()), ("abc", [mark(0, 3, true)].as_slice()));
+
+    let stats = AnswerStats { tokens: 2, side: 1, net_us: 5, reason: "stop".into(), ..Default::default() };
+    let marks = [mark(0, 3, true), mark(3, 4, false)];
+    vault.finish_answer(answer, "abcd", &marks, &stats, false, 12).unwrap();
+    let found = vault.messages(id).unwrap().remove(1);
+    assert_eq!((found.stats, found.interrupted, found.marks), (Some(stats), false, marks.to_vec()));
+    let totals = vault.totals().unwrap();
+    assert_eq!((totals.answers, totals.tokens, totals.side, totals.net_us), (1, 2, 1, 5));
+
+    let (again, second) = vault.begin_answer(id, None, 13).unwrap();
+    assert_eq!(again, question);
+    let messages = vault.messages(id).unwrap();
+    assert_eq!((messages.len(), messages[1].id, messages[1].attempt), (2, second, 1));
+    assert_eq!(vault.conversation(id).unwrap().seed, 99);
+    vault.delete_conversation(id).unwrap();
+    assert!(matches!(vault.conversation(id), Err(VaultError::NotFound(_))));
+    assert!(vault.messages(id).unwrap().is_empty());
+}
+
+#[test]
+fn drafts_come_back_and_go() {
+    let (_place, vault) = Place::new();
+    vault.save_draft(0, "one").unwrap();
+    vault.save_draft(0, "two").unwrap();
+    assert_eq!(vault.draft(0).unwrap(), "two");
+    vault.save_draft(0, "").unwrap();
+    assert_eq!(vault.draft(0).unwrap(), "");
+}
+
+#[test]
+fn every_fifth_lesson_is_held_out_for_ever() {
+    let (_place, vault) = Place::new();
+    assert_eq!(vault.add_import("a", "h1", &[source(12), source(13)], 1).unwrap(), ImportOutcome::Added(25));
+    assert_eq!(vault.add_import("a", "h1", &[source(12)], 1).unwrap(), ImportOutcome::Known);
+    let sources = vault.sources_without_states("m").unwrap();
+    assert_eq!(sources.iter().map(|s| s.lessons.len()).collect::<Vec<_>>(), [12, 13]);
+    for source in &sources {
+        let states: Vec<_> = source.lessons.iter().map(|(_, id)| (*id, vec![1, 2], vec![0; 6])).collect();
+        vault.put_states("m", &states).unwrap();
+    }
+    assert!(vault.sources_without_states("m").unwrap().is_empty());
+    assert_eq!(vault.sources_without_states("other").unwrap().len(), 2);
+    let parts: Vec<u8> = vault.lessons_with_states("m").unwrap().iter().map(|l| l.part).collect();
+    let held: Vec<usize> = (0..25).filter(|n| parts[*n] != 0).collect();
+    assert_eq!(held, [4, 9, 14, 19, 24]);
+    assert_eq!(parts.iter().filter(|p| **p == 1).count(), 2);
+    let totals = vault.lesson_totals("m").unwrap();
+    assert_eq!((totals.lessons, totals.tokens, totals.pending_tokens, totals.cached_bytes), (25, 50, 50, 150));
+    vault.add_adapter(&adapter(b"x", vault.newest_lesson().unwrap()), 2).unwrap();
+    assert_eq!(vault.lesson_totals("m").unwrap().pending_tokens, 0);
+}
+
+#[test]
+fn a_conversation_that_grows_keeps_its_lessons() {
+    let (_place, vault) = Place::new();
+    let id = vault.start_conversation("hello", 1, 10).unwrap();
+    vault.begin_answer(id, Some("hello"), 10).unwrap();
+    assert_eq!(vault.conversations_to_learn().unwrap(), [id]);
+    assert_eq!(vault.set_chat_source(id, &source(2), 20).unwrap(), 2);
+    assert!(vault.conversations_to_learn().unwrap().is_empty());
+    let lessons = vault.sources_without_states("m").unwrap().remove(0).lessons;
+    let states: Vec<_> = lessons.iter().map(|(_, id)| (*id, vec![1], vec![0])).collect();
+    vault.put_states("m", &states).unwrap();
+    vault.begin_answer(id, Some("more"), 30).unwrap();
+    assert_eq!(vault.conversations_to_learn().unwrap(), [id]);
+    assert_eq!(vault.set_chat_source(id, &source(4), 40).unwrap(), 2);
+    assert_eq!(vault.lessons_with_states("m").unwrap().len(), 2, "states of the unchanged turns stay");
+    let mut edited = source(4);
+    edited.lines = edited.lines.replacen("zanzibar", "madagascar", 1);
+    assert_eq!(vault.set_chat_source(id, &edited, 50).unwrap(), 0);
+    assert!(vault.lessons_with_states("m").unwrap().is_empty());
+}
+
+#[test]
+fn versions_are_verified_and_rolled_back() {
+    let (_place, vault) = Place::new();
+    assert_eq!(vault.adapter_in_use().unwrap(), InUse { adapter: None, damaged: vec![] });
+    vault.put_checkpoint(b"job", b"state").unwrap();
+    for n in 1..=7u64 {
+        assert_eq!(vault.add_adapter(&adapter(&[n as u8; 9], 0), 1).unwrap(), n);
+    }
+    assert_eq!(vault.checkpoint(b"job").unwrap(), None);
+    assert_eq!(vault.adapters().unwrap().iter().map(|a| a.version).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
+    assert_eq!(vault.use_version(None).unwrap(), 6);
+    assert_eq!(vault.adapter_in_use().unwrap().adapter.unwrap().1, [6; 9]);
+    vault.write("damage", |t| Ok(t.execute("UPDATE adapter SET bytes = x'00' WHERE version IN (5, 6)", [])?)).unwrap();
+    let in_use = vault.adapter_in_use().unwrap();
+    assert_eq!((in_use.adapter.unwrap().0.version, in_use.damaged), (4, vec![6, 5]));
+    assert!(matches!(vault.adapter(5), Err(VaultError::Damaged(_))));
+    assert!(matches!(vault.use_version(Some(1)), Err(VaultError::NotFound(_))));
+    assert_eq!(vault.use_version(Some(0)).unwrap(), 0);
+    assert_eq!(vault.adapter_in_use().unwrap().adapter, None);
+}
+
+#[test]
+fn a_failed_transaction_leaves_no_trace_and_commits_are_chained() {
+    let (place, vault) = Place::new();
+    let before = vault.head().unwrap();
+    let failed: Result<()> = vault.write("x", |t| {
+        put_meta(t, "k", b"v")?;
+        Err(VaultError::Full)
+    });
+    assert!(failed.is_err());
+    assert_eq!(vault.head().unwrap(), before);
+    assert_eq!(vault.meta("k").unwrap(), None);
+    vault.put_meta("k", b"v").unwrap();
+    let after = vault.head().unwrap();
+    assert_eq!(after.0, before.0 + 1);
+    assert_ne!(after.1, before.1);
+    drop(vault);
+    assert_eq!(place.open().unwrap().head().unwrap(), after);
+}
