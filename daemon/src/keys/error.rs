@@ -49,12 +49,17 @@ impl KeyError {
     #[must_use]
     pub fn repair(&self) -> &'static str {
         match self {
-            Self::NoVault => "aside init --key keyring|passphrase|file (a passphrase comes from ASIDE_PASSPHRASE_FILE where there is no terminal)",
+            Self::NoVault => {
+                "aside init --key keyring|passphrase|file (a passphrase comes from ASIDE_PASSPHRASE_FILE where there is no terminal)"
+            }
             Self::Locked | Self::WrongPassphrase => {
                 "run `aside` in a terminal, or name a file with the passphrase in ASIDE_PASSPHRASE_FILE"
             }
             Self::Keyring(_) => "unlock the keyring of your session, or use aside init --key passphrase",
             Self::Damaged { .. } => "aside doctor",
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "put the file back from a backup: without it the vault cannot be opened"
+            }
             _ => "",
         }
     }

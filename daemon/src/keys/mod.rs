@@ -10,6 +10,7 @@ mod store;
 
 pub use error::KeyError;
 pub use store::KeyStore;
+pub(crate) use store::unborn_marker;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};

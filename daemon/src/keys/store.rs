@@ -32,6 +32,11 @@ impl Slot {
     }
 }
 
+/// The file that says: these slots have no vault yet. Without it, slots without a vault mean that the vault was lost.
+pub(crate) fn unborn_marker(folder: &Path) -> PathBuf {
+    folder.join("vault.unborn")
+}
+
 /// Key slots of the vault in one folder.
 #[derive(Debug, Clone)]
 pub struct KeyStore {
@@ -83,9 +88,10 @@ impl KeyStore {
     /// Makes a vault key and its first slot.
     ///
     /// # Errors
-    /// [`KeyError::Exists`] where slots exist; [`KeyError::Keyring`]; [`KeyError::EmptyPassphrase`]; IO.
+    /// [`KeyError::Exists`] where slots or a vault exist; [`KeyError::Keyring`]; [`KeyError::EmptyPassphrase`]; IO.
     pub fn create(&self, kind: SlotKind, passphrase: Option<&str>) -> Result<VaultKey, KeyError> {
-        if self.exists() {
+        // A vault without slots may still get its slots back from a backup: its key file stays as it is.
+        if self.exists() || self.folder.join("vault.db").symlink_metadata().is_ok() {
             return Err(KeyError::Exists(self.folder.clone()));
         }
         std::fs::DirBuilder::new()
@@ -94,7 +100,10 @@ impl KeyStore {
             .create(&self.folder)
             .map_err(|source| KeyError::Io { path: self.folder.clone(), source })?;
         let key = VaultKey::random()?;
-        let account = format!("vault-{}", crate::hex(VaultKey::random()?.bytes().first_chunk::<8>().unwrap_or(&[0; 8])));
+        let account = format!(
+            "vault-{}",
+            crate::hex(VaultKey::random()?.bytes().first_chunk::<8>().unwrap_or(&[0; 8]))
+        );
         let mut slot = Slot { kind, account, derivation: None, sealed: String::new() };
         let wrapping = match kind {
             SlotKind::Keyring => {
@@ -105,7 +114,8 @@ impl KeyStore {
             SlotKind::Passphrase => {
                 let passphrase = passphrase.filter(|p| !p.is_empty()).ok_or(KeyError::EmptyPassphrase)?;
                 let derivation = Derivation::new()?;
-                let wrapping = derivation.key(passphrase).ok_or_else(|| self.damaged("has bad parameters"))?;
+                let wrapping =
+                    derivation.key(passphrase).ok_or_else(|| self.damaged("has bad parameters"))?;
                 slot.derivation = Some(derivation);
                 wrapping
             }
@@ -118,6 +128,7 @@ impl KeyStore {
         slot.sealed = crate::hex(&seal::seal(&wrapping, &key, &slot.about())?);
         let file = SlotFile { format: FORMAT, slots: vec![slot] };
         let bytes = serde_json::to_vec_pretty(&file).map_err(|_| self.damaged("cannot be written"))?;
+        write_private(&unborn_marker(&self.folder), b"")?;
         write_private(&self.slots_path(), &bytes)?;
         Ok(key)
     }
@@ -146,13 +157,16 @@ impl KeyStore {
             SlotKind::File => read_key(&self.key_path())?,
             SlotKind::Passphrase => {
                 let passphrase = passphrase.ok_or(KeyError::Locked)?;
-                let derivation = slot.derivation.as_ref().ok_or_else(|| self.damaged("lacks its parameters"))?;
+                let derivation =
+                    slot.derivation.as_ref().ok_or_else(|| self.damaged("lacks its parameters"))?;
                 derivation.key(passphrase).ok_or_else(|| self.damaged("has bad parameters"))?
             }
         };
         seal::open(&wrapping, &sealed, &slot.about()).ok_or_else(|| match slot.kind {
             SlotKind::Passphrase => KeyError::WrongPassphrase,
-            kind => self.damaged(&format!("does not fit the key of its {kind} slot: one of the two was changed")),
+            kind => {
+                self.damaged(&format!("does not fit the key of its {kind} slot: one of the two was changed"))
+            }
         })
     }
 }

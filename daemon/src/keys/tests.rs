@@ -55,7 +55,7 @@ fn changed_slots_do_not_open() {
     edit(&store, |text| text.replace('{', "["));
     assert!(matches!(store.unlock(None), Err(KeyError::Damaged { .. })));
 
-    let (_dir, store) = super::tests::store();
+    let (_dir, store) = self::store();
     store.create(SlotKind::Passphrase, Some("p")).unwrap();
     edit(&store, |text| text.replace("\"passes\": 3", "\"passes\": 4000000000"));
     assert!(matches!(store.unlock(Some("p")), Err(KeyError::Damaged { .. })));
@@ -64,4 +64,70 @@ fn changed_slots_do_not_open() {
 #[test]
 fn a_key_is_never_printed() {
     assert_eq!(format!("{:?}", VaultKey::random().unwrap()), "VaultKey(..)");
+}
+
+#[test]
+fn a_keyring_slot_opens_while_the_keyring_holds_its_key() {
+    let (_dir, store) = store();
+    let key = store.create(SlotKind::Keyring, None).unwrap();
+    assert_eq!(store.unlock(None).unwrap().bytes(), key.bytes());
+    assert!(!store.key_path().exists());
+    edit(&store, |text| text.replace("\"vault-", "\"vault-0"));
+    assert!(matches!(store.unlock(None), Err(KeyError::Keyring(_))), "no such entry");
+}
+
+#[test]
+fn a_slot_is_bound_to_its_kind_and_its_parameters() {
+    let (_dir, store) = store();
+    store.create(SlotKind::Passphrase, Some("p")).unwrap();
+    edit(&store, |text| text.replace("\"passes\": 3", "\"passes\": 4"));
+    assert!(matches!(store.unlock(Some("p")), Err(KeyError::WrongPassphrase)));
+
+    let (_dir, store) = self::store();
+    let key = store.create(SlotKind::Keyring, None).unwrap();
+    let (_other_dir, other) = self::store();
+    other.create(SlotKind::File, None).unwrap();
+    // The keyring's sealed key under the words of a file slot, with the right wrapping key in the file.
+    let read = |store: &KeyStore| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(store.key_path().with_file_name("slots.json")).unwrap())
+            .unwrap()
+    };
+    let mut slots = read(&store);
+    let wrapping = keyring_thread::get(slots["slots"][0]["account"].as_str().unwrap()).unwrap();
+    std::fs::write(other.key_path(), crate::hex(wrapping.bytes())).unwrap();
+    slots["slots"][0]["kind"] = "file".into();
+    std::fs::write(other.key_path().with_file_name("slots.json"), slots.to_string()).unwrap();
+    assert!(matches!(other.unlock(None), Err(KeyError::Damaged { .. })));
+    slots["slots"][0]["kind"] = "keyring".into();
+    std::fs::write(other.key_path().with_file_name("slots.json"), slots.to_string()).unwrap();
+    assert_eq!(other.unlock(None).unwrap().bytes(), key.bytes(), "the words alone made the difference");
+}
+
+#[test]
+fn links_and_pipes_are_no_key_files() {
+    let (dir, store) = store();
+    store.create(SlotKind::File, None).unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(store.key_path(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, store.key_path()).unwrap();
+    let refused = store.unlock(None).unwrap_err();
+    assert!(refused.to_string().contains("symbolic link"), "{refused}");
+    std::fs::remove_file(store.key_path()).unwrap();
+    let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(store.key_path()).status();
+    if made.is_ok_and(|status| status.success()) {
+        assert!(matches!(store.unlock(None), Err(KeyError::Damaged { .. })));
+    }
+}
+
+#[test]
+fn a_vault_without_slots_is_not_run_over() {
+    let (_dir, store) = store();
+    store.create(SlotKind::File, None).unwrap();
+    let folder = store.key_path().parent().unwrap().to_owned();
+    assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let key = std::fs::read(store.key_path()).unwrap();
+    std::fs::write(folder.join("vault.db"), b"a vault").unwrap();
+    std::fs::remove_file(folder.join("slots.json")).unwrap();
+    assert!(matches!(store.create(SlotKind::File, None), Err(KeyError::Exists(_))));
+    assert_eq!(std::fs::read(store.key_path()).unwrap(), key);
 }

@@ -147,20 +147,18 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] when the vault itself fails.
     pub fn adapter_in_use(&self) -> Result<InUse> {
-        self.read(|c| {
-            let mut damaged = Vec::new();
-            let mut version = meta_number(c, IN_USE)?.cast_unsigned();
-            while version > 0 {
-                match verified(c, version) {
-                    Ok(found) => return Ok(InUse { adapter: Some(found), damaged }),
-                    Err(VaultError::Damaged(_)) => damaged.push(version),
-                    Err(VaultError::NotFound(_)) => {}
-                    Err(other) => return Err(other),
-                }
-                version -= 1;
+        let mut damaged = Vec::new();
+        let mut version = self.version_in_use()?;
+        while version > 0 {
+            match self.adapter(version) {
+                Ok(found) => return Ok(InUse { adapter: Some(found), damaged }),
+                Err(VaultError::Damaged(_)) => damaged.push(version),
+                Err(VaultError::NotFound(_)) => {}
+                Err(other) => return Err(other),
             }
-            Ok(InUse { adapter: None, damaged })
-        })
+            version -= 1;
+        }
+        Ok(InUse { adapter: None, damaged })
     }
 
     /// Puts a version in use; `None` is the one before the one in use, 0 is base. Gives its number.
@@ -177,7 +175,8 @@ impl Vault {
                     |r| r.get(0),
                 )?,
             };
-            let exists: i64 = t.query_row("SELECT count(*) FROM adapter WHERE version = ?1", [version], |r| r.get(0))?;
+            let exists: i64 =
+                t.query_row("SELECT count(*) FROM adapter WHERE version = ?1", [version], |r| r.get(0))?;
             if version != 0 && exists == 0 {
                 return Err(VaultError::NotFound(format!("adapter version {version}")));
             }
@@ -199,7 +198,9 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub fn checkpoint(&self, job: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.read(|c| Ok(c.query_row("SELECT bytes FROM checkpoint WHERE job = ?1", [job], |r| r.get(0)).optional()?))
+        self.read(|c| {
+            Ok(c.query_row("SELECT bytes FROM checkpoint WHERE job = ?1", [job], |r| r.get(0)).optional()?)
+        })
     }
 
     /// Keeps a checkpoint; those of other jobs go.
@@ -220,7 +221,9 @@ fn verified(c: &Connection, version: u64) -> Result<(AdapterRow, Vec<u8>)> {
     let found = c.query_row(&format!("{ROW} WHERE version = ?1"), [id], row).optional()?;
     let found = found.ok_or_else(|| VaultError::NotFound(format!("adapter version {version}")))?;
     let (bytes, hash): (Vec<u8>, Vec<u8>) =
-        c.query_row("SELECT bytes, sha256 FROM adapter WHERE version = ?1", [id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        c.query_row("SELECT bytes, sha256 FROM adapter WHERE version = ?1", [id], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })?;
     if digest(&SHA256, &bytes).as_ref() != hash {
         return Err(VaultError::Damaged(format!("adapter version {version} does not verify")));
     }

@@ -15,5 +15,7 @@ pub(super) fn advance(t: &Transaction<'_>, tag: &str) -> Result<()> {
 }
 
 pub(super) fn head(c: &Connection) -> Result<(u64, Vec<u8>)> {
-    Ok(c.query_row("SELECT counter, hash FROM chain", [], |r| Ok((r.get::<_, i64>(0)?.cast_unsigned(), r.get(1)?)))?)
+    Ok(c.query_row("SELECT counter, hash FROM chain", [], |r| {
+        Ok((r.get::<_, i64>(0)?.cast_unsigned(), r.get(1)?))
+    })?)
 }

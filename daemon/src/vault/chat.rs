@@ -106,7 +106,8 @@ impl Vault {
     /// [`VaultError::NotFound`].
     pub fn conversation(&self, id: i64) -> Result<ConversationRow> {
         self.read(|c| {
-            let row = c.query_row(&format!("{CONVERSATION} WHERE id = ?1"), [id], conversation_row).optional()?;
+            let row =
+                c.query_row(&format!("{CONVERSATION} WHERE id = ?1"), [id], conversation_row).optional()?;
             row.ok_or_else(|| VaultError::NotFound(format!("conversation {id}")))
         })
     }
@@ -130,7 +131,10 @@ impl Vault {
                 0 => Err(VaultError::NotFound(format!("conversation {id}"))),
                 _ => Ok(()),
             }
-        })
+        })?;
+        // The log still holds the pages as they were; it is emptied now, or at a later checkpoint.
+        let _ = self.checkpoint_wal();
+        Ok(())
     }
 
     /// A question (`None` answers the last one again) and its empty answer, in one commit; their ids. Until it is
@@ -240,7 +244,10 @@ impl Vault {
         self.write("draft", |t| {
             t.execute("DELETE FROM draft WHERE conversation = ?1", [conversation])?;
             if !text.is_empty() {
-                t.execute("INSERT INTO draft(conversation, text) VALUES(?1, ?2)", params![conversation, text])?;
+                t.execute(
+                    "INSERT INTO draft(conversation, text) VALUES(?1, ?2)",
+                    params![conversation, text],
+                )?;
             }
             Ok(())
         })

@@ -71,7 +71,13 @@ impl Vault {
     ///
     /// # Errors
     /// [`super::VaultError`], as for every call here.
-    pub fn add_import(&self, name: &str, sha256: &str, sources: &[SourceInput], now: i64) -> Result<ImportOutcome> {
+    pub fn add_import(
+        &self,
+        name: &str,
+        sha256: &str,
+        sources: &[SourceInput],
+        now: i64,
+    ) -> Result<ImportOutcome> {
         if self.read(|c| known(c, sha256))? {
             return Ok(ImportOutcome::Known);
         }
@@ -127,9 +133,18 @@ impl Vault {
             // A longer conversation keeps its prefix: JSON lists then differ only behind it.
             let prefix = lines.strip_suffix(']').unwrap_or(&lines);
             if !input.lines.starts_with(prefix) {
-                t.execute("DELETE FROM state WHERE lesson IN (SELECT id FROM lesson WHERE source = ?1)", [id])?;
+                t.execute(
+                    "DELETE FROM state WHERE lesson IN (SELECT id FROM lesson WHERE source = ?1)",
+                    [id],
+                )?;
             }
-            t.execute("UPDATE source SET lines = ?2, created = ?3 WHERE id = ?1", params![id, input.lines, now])?;
+            // A reply that was taken back has no lesson any more.
+            let last = input.lessons.iter().map(|l| i64::from(l.turn)).max().unwrap_or(-1);
+            t.execute("DELETE FROM lesson WHERE source = ?1 AND turn > ?2", [id, last])?;
+            t.execute(
+                "UPDATE source SET lines = ?2, created = ?3 WHERE id = ?1",
+                params![id, input.lines, now],
+            )?;
             add_lessons(t, id, &input.lessons)
         })
     }
@@ -142,7 +157,7 @@ impl Vault {
         self.read(|c| {
             let mut rows = c.prepare(
                 "SELECT s.id, s.lines, l.turn, l.id FROM source s JOIN lesson l ON l.source = s.id
-                 WHERE EXISTS(SELECT 1 FROM lesson x WHERE x.source = s.id AND x.turn >= 0 AND NOT EXISTS
+                 WHERE EXISTS(SELECT 1 FROM lesson x WHERE x.source = s.id AND NOT EXISTS
                    (SELECT 1 FROM state t WHERE t.lesson = x.id AND t.model = ?1))
                  ORDER BY s.id, l.turn",
             )?;
@@ -210,7 +225,9 @@ impl Vault {
 }
 
 fn known(c: &Connection, sha256: &str) -> Result<bool> {
-    Ok(c.query_row("SELECT 1 FROM source WHERE import = ?1 LIMIT 1", [sha256], |_| Ok(())).optional()?.is_some())
+    Ok(c.query_row("SELECT 1 FROM source WHERE import = ?1 LIMIT 1", [sha256], |_| Ok(()))
+        .optional()?
+        .is_some())
 }
 
 /// Adds lessons that are not there yet, each with its part; how many.

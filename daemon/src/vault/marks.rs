@@ -40,8 +40,8 @@ pub(super) fn to_bytes(marks: &[TokenMark]) -> Vec<u8> {
 pub(super) fn from_bytes(bytes: &[u8]) -> Result<Vec<TokenMark>> {
     let mut start = 0u32;
     let marks = bytes.chunks(MARK_BYTES).map(|chunk| {
-        let [l0, l1, l2, l3, i0, i1, i2, i3, flags, p0, p1, p2, p3] =
-            <[u8; MARK_BYTES]>::try_from(chunk).map_err(|_| VaultError::Damaged("an answer's marks".into()))?;
+        let [l0, l1, l2, l3, i0, i1, i2, i3, flags, p0, p1, p2, p3] = <[u8; MARK_BYTES]>::try_from(chunk)
+            .map_err(|_| VaultError::Damaged("an answer's marks".into()))?;
         let end = start.saturating_add(u32::from_le_bytes([l0, l1, l2, l3]));
         let mark = TokenMark {
             start,

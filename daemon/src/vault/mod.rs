@@ -2,14 +2,18 @@
 //! `spawn_blocking`.
 //!
 //! ```text
-//! let key = KeyStore::at(dir).unlock(None)?;
+//! let key = KeyStore::at(dir).create(SlotKind::File, None)?;     // the first time; then
+//! let vault = Vault::create(&dir.join("vault.db"), &key)?;
+//! let key = KeyStore::at(dir).unlock(passphrase)?;               // at every start; then
 //! let vault = Vault::open(&dir.join("vault.db"), &key)?;
 //! let conversation = vault.start_conversation("title", seed, now)?;
-//! let (question, answer) = vault.begin_answer(conversation, Some("text"), 0, now)?;
+//! let (question, answer) = vault.begin_answer(conversation, Some("text"), now)?;
 //! vault.append_answer(answer, "so far", &marks)?;                // now and then
 //! vault.finish_answer(answer, "all", &marks, &stats, false, now)?;
 //! vault.add_import("name", &sha256, &sources, now)?;             // learn FILE
-//! for source in vault.sources_without_states(model)? { vault.put_states(source.id, model, &states)?; }
+//! for source in vault.sources_without_states(model)? {           // states: (lesson id, targets, codec bytes)
+//!     vault.put_states(model, &states)?;
+//! }
 //! let version = vault.add_adapter(&new, now)?;                   // used at once
 //! vault.use_version(None)?;                                      // back
 //! ```
@@ -17,6 +21,7 @@
 mod adapters;
 mod chain;
 mod chat;
+mod diagnose;
 mod error;
 mod lessons;
 mod marks;
@@ -30,7 +35,9 @@ pub use lessons::{ImportOutcome, LessonInput, LessonRow, SourceInput, SourceRow}
 pub use marks::TokenMark;
 pub use totals::{LessonTotals, Totals};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use crate::keys::VaultKey;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,6 +46,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Vault {
     connection: Arc<Mutex<Connection>>,
     path: Arc<PathBuf>,
+    key: Arc<VaultKey>,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Vault {
@@ -48,17 +62,28 @@ impl Vault {
     }
 
     fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        f(&self.lock())
+        let mut connection = self.lock();
+        let result = f(&connection);
+        self.recover(&mut connection, &result);
+        result
     }
 
     /// Runs `f` in a transaction and chains the commit.
     fn write<T>(&self, tag: &str, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let value = f(&transaction)?;
-        chain::advance(&transaction, tag)?;
-        transaction.commit()?;
-        Ok(value)
+        let result = commit(&mut connection, tag, f);
+        self.recover(&mut connection, &result);
+        result
+    }
+
+    /// After one page that does not verify SQLCipher refuses all others on that connection, so a fresh one takes over:
+    /// what is whole stays readable.
+    fn recover<T>(&self, connection: &mut Connection, result: &Result<T>) {
+        if matches!(result, Err(VaultError::Damaged(_)))
+            && let Ok(fresh) = open::keyed(&self.path, &self.key)
+        {
+            *connection = fresh;
+        }
     }
 
     /// The file.
@@ -72,7 +97,9 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        self.read(|c| Ok(c.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0)).optional()?))
+        self.read(|c| {
+            Ok(c.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0)).optional()?)
+        })
     }
 
     /// Keeps a small value by name.
@@ -91,6 +118,29 @@ impl Vault {
         self.read(chain::head)
     }
 
+    /// Verifies every page of the file, for `aside doctor`.
+    ///
+    /// # Errors
+    /// [`VaultError::Damaged`] says what is wrong first and how much there is.
+    pub fn verify(&self) -> Result<()> {
+        self.checkpoint_wal()?;
+        self.read(|c| {
+            let mut faults = Vec::new();
+            for pragma in ["PRAGMA cipher_integrity_check", "PRAGMA quick_check(10)"] {
+                let mut statement = c.prepare(pragma)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    faults.push(row.get::<_, String>(0)?);
+                }
+            }
+            faults.retain(|fault| fault != "ok");
+            match faults.first() {
+                None => Ok(()),
+                Some(first) => Err(VaultError::Damaged(format!("{first} ({} faults)", faults.len()))),
+            }
+        })
+    }
+
     /// Moves the write-ahead log into the file and empties it.
     ///
     /// # Errors
@@ -98,6 +148,14 @@ impl Vault {
     pub fn checkpoint_wal(&self) -> Result<()> {
         self.read(|c| Ok(c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
     }
+}
+
+fn commit<T>(c: &mut Connection, tag: &str, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+    let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = f(&transaction)?;
+    chain::advance(&transaction, tag)?;
+    transaction.commit()?;
+    Ok(value)
 }
 
 fn put_meta(t: &Transaction<'_>, key: &str, value: &[u8]) -> Result<()> {
