@@ -1,0 +1,157 @@
+//! The calls of `daemon.proto`: each hands over to the part that does it.
+
+use std::sync::Arc;
+
+use aside_daemon_api::fault::Fault;
+use aside_daemon_api::proto::aside_server::Aside;
+use aside_daemon_api::proto::{
+    Adapter, AskEvent, AskRequest, ConnectEvent, ConnectRequest, Conversation, DoctorReply, DoctorRequest,
+    EvaluateEvent, EvaluateRequest, GetConversationRequest, InitReply, InitRequest, LearnEvent, LearnRequest,
+    ListAdaptersReply, ListAdaptersRequest, ListConversationsReply, ListConversationsRequest,
+    RollbackRequest, SaveDraftReply, SaveDraftRequest, ShowAdapterRequest, StatsReply, StatsRequest,
+    StatusReply, StatusRequest, StopReply, StopRequest, UnlockReply, UnlockRequest,
+};
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::faults::blocking;
+use super::hub::Hub;
+use super::learning::{Events, Learning};
+use super::{adapters, ask, chat, connect, doctor, numbers, status, unlock};
+
+/// Events on their way to a slow front end.
+const QUEUE: usize = 256;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+/// The service over the shared state.
+pub(super) struct Service(pub(super) Arc<Hub>);
+
+impl Service {
+    /// A stream that `work` fills; it runs to its end whether or not somebody listens.
+    fn stream<T, F>(&self, work: impl FnOnce(Arc<Hub>, Events<T>) -> F) -> Answer<Stream<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sink, stream) = mpsc::channel(QUEUE);
+        self.0.spawn(work(Arc::clone(&self.0), sink));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    /// A stream that the learner fills.
+    fn learner<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(
+            Arc<dyn Learning>,
+            super::learning::Context,
+            Events<T>,
+        ) -> BoxFuture<'static, Result<(), Fault>>,
+    ) -> Answer<Stream<T>> {
+        let learner = self.0.learner.clone();
+        let learner = learner.ok_or_else(|| Fault::internal("this build cannot learn"))?;
+        let context = self.0.context()?;
+        self.stream(|hub, sink| {
+            let work = work(learner, context, sink.clone());
+            async move {
+                if let Err(fault) = work.await {
+                    let _ = sink.send(Err(fault.into())).await;
+                }
+                hub.changed();
+            }
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Aside for Service {
+    type WatchStream = Stream<StatusReply>;
+    type AskStream = Stream<AskEvent>;
+    type LearnStream = Stream<LearnEvent>;
+    type EvaluateStream = Stream<EvaluateEvent>;
+    type ConnectStream = Stream<ConnectEvent>;
+
+    async fn status(&self, _: Request<StatusRequest>) -> Answer<StatusReply> {
+        Ok(Response::new(status::now(&self.0).await))
+    }
+
+    async fn watch(&self, _: Request<StatusRequest>) -> Answer<Self::WatchStream> {
+        self.stream(status::watch)
+    }
+
+    async fn stop(&self, _: Request<StopRequest>) -> Answer<StopReply> {
+        self.0.stop.cancel();
+        Ok(Response::new(StopReply {}))
+    }
+
+    async fn init(&self, request: Request<InitRequest>) -> Answer<InitReply> {
+        Ok(Response::new(unlock::init(&self.0, request.into_inner()).await?))
+    }
+
+    async fn unlock(&self, request: Request<UnlockRequest>) -> Answer<UnlockReply> {
+        unlock::unlock(&self.0, request.into_inner()).await?;
+        Ok(Response::new(UnlockReply {}))
+    }
+
+    async fn ask(&self, request: Request<AskRequest>) -> Answer<Self::AskStream> {
+        let request = request.into_inner();
+        self.stream(|hub, sink| ask::ask(hub, request, sink))
+    }
+
+    async fn list_conversations(
+        &self,
+        request: Request<ListConversationsRequest>,
+    ) -> Answer<ListConversationsReply> {
+        let conversations = chat::list(self.0.open_vault()?, request.into_inner().limit).await?;
+        Ok(Response::new(ListConversationsReply { conversations }))
+    }
+
+    async fn get_conversation(&self, request: Request<GetConversationRequest>) -> Answer<Conversation> {
+        Ok(Response::new(chat::get(self.0.open_vault()?, request.into_inner().id).await?))
+    }
+
+    async fn save_draft(&self, request: Request<SaveDraftRequest>) -> Answer<SaveDraftReply> {
+        let SaveDraftRequest { conversation, text } = request.into_inner();
+        let vault = self.0.open_vault()?;
+        blocking(move || vault.save_draft(conversation, &text)).await?;
+        Ok(Response::new(SaveDraftReply {}))
+    }
+
+    async fn learn(&self, request: Request<LearnRequest>) -> Answer<Self::LearnStream> {
+        let request = request.into_inner();
+        self.learner(|learner, context, events| learner.learn(context, request, events))
+    }
+
+    async fn list_adapters(&self, _: Request<ListAdaptersRequest>) -> Answer<ListAdaptersReply> {
+        Ok(Response::new(adapters::list(&self.0).await?))
+    }
+
+    async fn show_adapter(&self, request: Request<ShowAdapterRequest>) -> Answer<Adapter> {
+        Ok(Response::new(adapters::show(&self.0, request.into_inner().version).await?))
+    }
+
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<Adapter> {
+        Ok(Response::new(adapters::rollback(&self.0, request.into_inner().version).await?))
+    }
+
+    async fn evaluate(&self, request: Request<EvaluateRequest>) -> Answer<Self::EvaluateStream> {
+        let request = request.into_inner();
+        self.learner(|learner, context, events| learner.evaluate(context, request, events))
+    }
+
+    async fn stats(&self, _: Request<StatsRequest>) -> Answer<StatsReply> {
+        Ok(Response::new(numbers::stats(&self.0).await?))
+    }
+
+    async fn connect(&self, request: Request<ConnectRequest>) -> Answer<Self::ConnectStream> {
+        let uri = request.into_inner().uri;
+        self.stream(|hub, sink| connect::connect(hub, uri, sink))
+    }
+
+    async fn doctor(&self, _: Request<DoctorRequest>) -> Answer<DoctorReply> {
+        Ok(Response::new(DoctorReply { checks: doctor::checks(&self.0).await }))
+    }
+}
