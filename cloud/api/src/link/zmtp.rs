@@ -34,7 +34,7 @@ pub(super) async fn handshake(
 
     let mut theirs = [0u8; GREETING_BYTES];
     stream.read_exact(&mut theirs).await?;
-    let [0xff, _, _, _, _, _, _, _, _, 0x7f, 3.., _, b'N', b'U', b'L', b'L', 0, ..] = theirs else {
+    let [0xff, _, _, _, _, _, _, _, _, 0x7f, 3..=255, _, b'N', b'U', b'L', b'L', 0, ..] = theirs else {
         return Err(LinkError::Protocol("a greeting that is not ZMTP 3 with NULL"));
     };
     let (flags, length) = header(stream).await?;
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn two_sides_shake_hands_and_a_long_length_is_refused_unread() {
         run(async {
-            let (mut a, mut b) = tokio::io::duplex(7);
+            let (mut a, mut b) = tokio::io::duplex(256);
             let (left, right) = tokio::join!(handshake(&mut a, "DEALER", Some("me")), handshake(&mut b, "ROUTER", None));
             left.unwrap();
             right.unwrap();
