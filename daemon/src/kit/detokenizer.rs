@@ -3,13 +3,17 @@
 
 use super::tokens::Tokens;
 
+/// Tokens after which an unfinished end is taken as it is: no character has more bytes.
+const LONGEST: usize = 4;
+
 /// State of one answer.
 pub struct Detokenizer<'a> {
     tokens: &'a Tokens,
     /// Bytes of a character that is not complete (byte-level), at most three.
     bytes: Vec<u8>,
-    /// Ids whose text is not told yet, after those that give them their context (other tokenizers).
+    /// Other tokenizers: the ids told last, then those that are not told yet.
     ids: Vec<u32>,
+    /// How many of them are told.
     told: usize,
 }
 
@@ -74,21 +78,22 @@ impl<'a> Detokenizer<'a> {
         }
     }
 
-    /// Other tokenizers: what the text grew by, as long as its end is whole.
+    /// Other tokenizers: what the text grew by, as long as its end is whole. The tokens told last stay as context,
+    /// because some decoders treat a first token or a run of bytes as one.
     fn push_decoded(&mut self, id: u32) -> String {
+        if self.tokens.piece(id).is_none() {
+            return String::new();
+        }
         self.ids.push(id);
         let before = self.tokens.decode(self.ids.get(..self.told).unwrap_or_default());
         let now = self.tokens.decode(&self.ids);
-        if now.ends_with(char::REPLACEMENT_CHARACTER) {
+        let waiting = self.ids.len().saturating_sub(self.told);
+        if now.ends_with(char::REPLACEMENT_CHARACTER) && waiting < LONGEST {
             return String::new();
         }
-        let Some(new) = now.strip_prefix(before.as_str()).map(str::to_owned) else { return String::new() };
-        // The last token told stays as context: some tokenizers drop a space at the start.
-        let keep = self.ids.len().saturating_sub(1).max(self.told.saturating_sub(1));
-        let context = if self.told == 0 && self.ids.len() == 1 { 0 } else { keep };
-        self.ids.drain(..context);
+        self.ids.drain(..self.told);
         self.told = self.ids.len();
-        new
+        now.strip_prefix(before.as_str()).unwrap_or_default().to_owned()
     }
 }
 

@@ -70,7 +70,7 @@ fn the_newest_turns_and_the_system_message_stay() {
     }
     turns.push(("user", "last question"));
     let prompt = kit.prompt(&chat(&turns), 256).unwrap();
-    assert!(prompt.cut > 0 && prompt.cut % 2 == 0, "{}", prompt.cut);
+    assert!(prompt.cut > 0 && prompt.cut.is_multiple_of(2), "{}", prompt.cut);
     assert!(prompt.ids.len() <= kit.context() - 256);
     let said = text(&prompt.ids);
     assert!(said.starts_with("Be kind.") && said.contains("last question"), "{said}");
@@ -98,6 +98,24 @@ fn bytes_that_never_become_a_character_are_replaced_at_once() {
     let mut ids = crab[..1].to_vec();
     ids.extend(kit.tokens.content("ok").unwrap());
     assert_eq!(text(&ids), "\u{FFFD}ok");
+}
+
+#[test]
+fn a_tokenizer_with_byte_fallback_tells_whole_characters() {
+    let vocab = r#"{"<s>":0,"\u2581Hello":1,"\u2581world":2,"<0xE4>":3,"<0xBD>":4,"<0xA0>":5,"!":6}"#;
+    let json = format!(
+        r#"{{"version":"1.0","truncation":null,"padding":null,"normalizer":null,"pre_tokenizer":null,"post_processor":null,
+        "added_tokens":[{{"id":0,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}}],
+        "decoder":{{"type":"Sequence","decoders":[{{"type":"Replace","pattern":{{"String":"\u2581"}},"content":" "}},
+        {{"type":"ByteFallback"}},{{"type":"Fuse"}},{{"type":"Strip","content":" ","start":1,"stop":0}}]}},
+        "model":{{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,"end_of_word_suffix":null,
+        "fuse_unk":false,"byte_fallback":true,"vocab":{vocab},"merges":[]}}}}"#
+    );
+    let tokens = Tokens::new(&json).unwrap();
+    assert!(!tokens.byte_level);
+    let mut detokenizer = Detokenizer::new(&tokens);
+    let texts: Vec<String> = [1, 0, 2, 3, 4, 5, 3, 4, 5, 6].iter().map(|id| detokenizer.push(*id)).collect();
+    assert_eq!(texts, ["Hello", "", " world", "", "", "\u{4f60}", "", "", "\u{4f60}", "!"]);
 }
 
 #[test]
