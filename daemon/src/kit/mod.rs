@@ -82,9 +82,8 @@ impl Kit {
             SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
         let fields = metadata.metadata().clone().unwrap_or_default();
         let text = |key: &str| fields.get(key).cloned().ok_or_else(|| damaged(format!("it has no {key}")));
-        let number = |key: &str| {
-            text(key)?.parse::<usize>().map_err(|_| damaged(format!("its {key} is no number")))
-        };
+        let number =
+            |key: &str| text(key)?.parse::<usize>().map_err(|_| damaged(format!("its {key} is no number")));
         if text("format")? != FORMAT {
             return Err(damaged("it is of another format; update aside".into()));
         }
