@@ -91,6 +91,11 @@ impl Job<'_> {
             () = self.hub.stop.cancelled() => return Err(Ok(Ended::Cancelled)),
             () = sink.closed() => return Err(Ok(Ended::Cancelled)),
         };
+        let _place = tokio::select! {
+            place = self.hub.at_once.acquire() => place.map_err(|_| Err(Fault::internal("the daemon stops")))?,
+            () = self.hub.stop.cancelled() => return Err(Ok(Ended::Cancelled)),
+            () = sink.closed() => return Err(Ok(Ended::Cancelled)),
+        };
         let of_model = self.in_use.adapter.as_ref().filter(|known| known.row.model == connected.model.id);
         let usable = InUse { adapter: of_model.cloned(), damaged: Vec::new() };
         let plan = planned(self.hub, &self.wanted, &usable).map_err(Err)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use aside_adapter::Adapter;
 use aside_config::{Paths, Settings};
 use aside_daemon_api::fault::{Fault, codes};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +19,8 @@ use super::learning::{Context, Learning};
 use crate::cloud::{Cloud, CloudConfig};
 use crate::keys::KeyStore;
 use crate::vault::{AdapterRow, Vault};
+
+const AT_ONCE: usize = 5;
 
 /// State of the vault.
 #[derive(Clone)]
@@ -64,6 +66,8 @@ pub struct Hub {
     pub(super) learner: Option<Arc<dyn Learning>>,
     /// Number of answers that run.
     pub(super) answers: watch::Sender<usize>,
+    /// Answers that may use the link at a time: the cloud admits eight requests of a client, and learning needs some.
+    pub(super) at_once: Semaphore,
     /// Counts what changes the numbers of the status: answers kept, lessons, versions.
     pub(super) changes: watch::Sender<u64>,
     busy: Mutex<BTreeSet<i64>>,
@@ -91,6 +95,7 @@ impl Hub {
             cloud,
             learner: super::learner(),
             answers: watch::Sender::new(0),
+            at_once: Semaphore::new(AT_ONCE),
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
             adapter: Mutex::default(),

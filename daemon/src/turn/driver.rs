@@ -245,9 +245,8 @@ impl Driver<'_> {
         match error {
             // The session may have survived; if not, the cloud says so.
             LinkError::Lost | LinkError::Away(_) | LinkError::Io(_) => Ok(Input::Lost),
-            LinkError::Fault { code, .. }
-                if code == cloud_fault::NO_SESSION && self.tries < SESSION_TRIES =>
-            {
+            // The session is gone, or still busy with an answer that a broken connection left: another one.
+            LinkError::Fault { code, .. } if retried(&code) && self.tries < SESSION_TRIES => {
                 self.tries += 1;
                 if let Some(held) = self.held.take() {
                     sessions.forget(held.session());
@@ -261,6 +260,9 @@ impl Driver<'_> {
     /// Waits for the link; says so only when it is really away.
     async fn wait(&mut self) -> Result<Input, Fault> {
         let asked = Instant::now();
+        if self.tries > 1 {
+            tokio::time::sleep(Duration::from_millis(100) * self.tries).await;
+        }
         let patience = self.turn.patience.saturating_sub(self.waited);
         let told = tokio::time::sleep(Duration::from_millis(if self.away { 86_400_000 } else { 150 }));
         tokio::pin!(told);
@@ -341,6 +343,10 @@ impl Driver<'_> {
             account.bytes_down += exchange.bytes_down();
         }
     }
+}
+
+fn retried(code: &str) -> bool {
+    code == cloud_fault::NO_SESSION || code == cloud_fault::BUSY
 }
 
 fn offset(text: &str) -> u32 {
