@@ -12,6 +12,6 @@ pub use connect::connect;
 pub use connection::{Cloud, CloudConfig, Connected, View};
 pub use faults::{fetch_fault, link_fault};
 pub use held::{Held, random};
-pub use place::Place;
 pub(crate) use place::META as PLACE;
+pub use place::Place;
 pub use sessions::{Key, Lease, Sessions};
