@@ -9,6 +9,7 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -55,38 +56,41 @@ impl Files {
         write(&path, uri.to_string().as_bytes()).map_err(|e| ServiceError::file(&path, &e))
     }
 
-    fn keys(&self) -> Vec<PublicKey> {
-        let text = fs::read_to_string(self.path("allowed")).unwrap_or_default();
-        text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+    /// Empty where there is no list yet; one that cannot be read is an error, lest it be written over.
+    fn keys(&self) -> std::io::Result<Vec<PublicKey>> {
+        let text = read(&self.path("allowed"))?;
+        Ok(String::from_utf8_lossy(&text).lines().filter_map(|line| line.trim().parse().ok()).collect())
     }
 
-    fn invitations(&self) -> Vec<Invitation> {
-        let bytes = fs::read(self.path("invitations.json")).unwrap_or_default();
-        let all: Vec<Invitation> = serde_json::from_slice(&bytes).unwrap_or_default();
-        all.into_iter().filter(|i| i.expires > now()).collect()
+    fn invitations(&self) -> std::io::Result<Vec<Invitation>> {
+        let bytes = read(&self.path("invitations.json"))?;
+        let all: Vec<Invitation> =
+            if bytes.is_empty() { Vec::new() } else { serde_json::from_slice(&bytes)? };
+        Ok(all.into_iter().filter(|i| i.expires > now()).collect())
     }
 
     fn put_invitations(&self, all: &[Invitation]) -> std::io::Result<()> {
-        write(&self.path("invitations.json"), &serde_json::to_vec(all).unwrap_or_default())
+        write(&self.path("invitations.json"), &serde_json::to_vec(all)?)
     }
 
     /// Held while a list is read and written again; both processes take it.
     fn lock(&self) -> std::io::Result<File> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.path("lock"))?;
+        let file =
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(self.path("lock"))?;
         file.lock()?;
         Ok(file)
     }
 
     fn use_up(&self, key: &PublicKey, secret: &[u8]) -> std::io::Result<bool> {
         let _lock = self.lock()?;
-        let mut all = self.invitations();
+        let mut all = self.invitations()?;
         let wanted = hash(secret);
         let before = all.len();
         all.retain(|i| i.sha256 != wanted);
         if all.len() == before {
             return Ok(false);
         }
-        let mut keys = self.keys();
+        let mut keys = self.keys()?;
         keys.push(*key);
         let text: String = keys.iter().map(|k| format!("{k}\n")).collect();
         // Used up first: a crash in between costs an invitation and never admits two.
@@ -104,7 +108,9 @@ pub(super) struct Gatekeeper {
 
 impl Admission for Gatekeeper {
     fn allowed(&self, key: &PublicKey) -> bool {
-        self.also.contains(key) || self.files.keys().contains(key)
+        let listed =
+            self.files.keys().inspect_err(|error| tracing::error!(%error, "the allow-list cannot be read"));
+        self.also.contains(key) || listed.is_ok_and(|keys| keys.contains(key))
     }
 
     fn enroll(&self, key: &PublicKey, secret: &[u8]) -> bool {
@@ -130,12 +136,20 @@ pub fn invite(state_dir: &Path, ttl: Duration) -> Result<Uri, ServiceError> {
     let mut secret = vec![0; 24];
     SystemRandom::new().fill(&mut secret).map_err(|_| ServiceError::Random)?;
     let written = files.lock().and_then(|_lock| {
-        let mut all = files.invitations();
+        let mut all = files.invitations()?;
         all.push(Invitation { sha256: hash(&secret), expires: now().saturating_add(ttl.as_secs()) });
         files.put_invitations(&all)
     });
     written.map_err(|e| ServiceError::file(&files.path("invitations.json"), &e))?;
     Ok(Uri { secret: Some(Secret(secret)), ..uri })
+}
+
+/// A file's bytes, none where there is no file.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
 }
 
 fn hash(secret: &[u8]) -> String {

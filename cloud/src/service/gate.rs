@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn decides_by_mode_and_threshold() {
-        let decide = |mode: proto::GateMode, gate| Gating::new(mode as i32, gate, 2).unwrap().decide(&[1.0, 0.5]);
+        let decide =
+            |mode: proto::GateMode, gate| Gating::new(mode as i32, gate, 2).unwrap().decide(&[1.0, 0.5]);
         let p = 1.0 / (1.0 + (-1.0f32).exp());
         assert_eq!(decide(proto::GateMode::Closed, None), (None, false));
         assert_eq!(decide(proto::GateMode::Open, None), (None, true));

@@ -54,7 +54,11 @@ impl Generation {
 
     /// Tokens to feed now, `most` at most; empty while the device has to choose.
     pub(super) fn feed(&self, most: usize) -> &[u32] {
-        if self.open.is_some() { &[] } else { self.pending.get(..most.min(self.pending.len())).unwrap_or(&[]) }
+        if self.open.is_some() {
+            &[]
+        } else {
+            self.pending.get(..most.min(self.pending.len())).unwrap_or(&[])
+        }
     }
 
     /// `count` tokens were fed; true when the position behind them is the next of the answer.
@@ -121,7 +125,10 @@ mod tests {
         assert_eq!(start(0, None), None);
         assert_eq!(start(2, Some(9)), Some(DoneReason::Stop));
         assert_eq!(start(5, Some(1)), Some(DoneReason::Length));
-        assert_eq!(Generation::start(bounds(), vec![1], 100, 1, Some(1)).err(), Some(DoneReason::ContextFull));
+        assert_eq!(
+            Generation::start(bounds(), vec![1], 100, 1, Some(1)).err(),
+            Some(DoneReason::ContextFull)
+        );
     }
 
     #[test]

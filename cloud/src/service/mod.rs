@@ -4,10 +4,12 @@ mod admission;
 mod engine_thread;
 mod gate;
 mod generation;
+mod orders;
 mod private_file;
 mod requests;
 mod serve;
 mod session;
+mod step;
 mod work;
 
 pub use admission::invite;

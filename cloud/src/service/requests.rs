@@ -8,11 +8,13 @@ use aside_cloud_api::link::server::{Incoming, Peer, Replies, Server};
 use aside_cloud_api::proto::{self, reply, request};
 use aside_cloud_api::{PROTOCOL, fault};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
-use tokio::sync::mpsc::unbounded_channel;
+use std::time::Duration;
+use tokio::sync::mpsc::{Sender, unbounded_channel};
 
 /// Bytes of a kit in one message.
 const KIT_CHUNK: usize = 256 << 10;
+/// How often idle sessions are looked for.
+const TICK: Duration = Duration::from_secs(60);
 
 /// What answers requests.
 pub(super) struct Desk {
@@ -42,12 +44,19 @@ pub(super) fn describe(spec: &Spec, kit: &Kit) -> proto::Model {
 impl Desk {
     /// Until the server or the engine ends.
     pub(super) async fn run(self, server: &mut Server) {
-        while let Some(incoming) = server.recv().await {
-            let order = match incoming {
-                Incoming::Gone { peer } => Some(Order::Gone(peer)),
-                Incoming::Request { peer, request } => self.order(peer, request),
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            let order = tokio::select! {
+                incoming = server.recv() => match incoming {
+                    Some(Incoming::Gone { peer }) => Some(Order::Gone(peer)),
+                    Some(Incoming::Request { peer, request }) => self.order(peer, request),
+                    None => return,
+                },
+                _ = ticks.tick() => Some(Order::Tick),
             };
-            if order.is_some_and(|order| self.orders.send(order).is_err()) {
+            if let Some(order) = order
+                && self.orders.send(order).await.is_err()
+            {
                 return;
             }
         }
@@ -60,7 +69,9 @@ impl Desk {
             request::Body::Choose(choose) => Some(Order::Choose(peer, id, choose)),
             request::Body::Cancel(_) => Some(Order::Cancel(peer, id)),
             request::Body::OpenSession(open) => Some(Order::OpenSession(self.outlet(peer, id), open)),
-            request::Body::CloseSession(close) => Some(Order::CloseSession(self.outlet(peer, id), close.session)),
+            request::Body::CloseSession(close) => {
+                Some(Order::CloseSession(self.outlet(peer, id), close.session))
+            }
             request::Body::Generate(generate) => Some(Order::Generate(self.outlet(peer, id), generate)),
             request::Body::Encode(encode) => Some(Order::Encode(self.outlet(peer, id), encode)),
             request::Body::Stats(_) => Some(Order::Stats(self.outlet(peer, id))),
@@ -109,7 +120,9 @@ impl Desk {
         let bytes = Arc::clone(&self.kit.bytes);
         let total = bytes.len() as u64;
         if fetch.sha256 != self.kit.sha256 || fetch.offset >= total {
-            return self.outlet(peer, id).fault(fault::UNKNOWN_KIT, "no such kit, or nothing of it behind the offset");
+            return self
+                .outlet(peer, id)
+                .fault(fault::UNKNOWN_KIT, "no such kit, or nothing of it behind the offset");
         }
         let (replies, offset) = (self.replies.clone(), fetch.offset as usize);
         tokio::spawn(async move {

@@ -6,15 +6,17 @@ use super::requests::{Desk, describe};
 use crate::engine::{self, EngineError, Loaded, Precision};
 use aside_cloud_api::identity::PublicKey;
 use aside_cloud_api::link::server::{Server, ServerConfig};
-use aside_cloud_api::link::{Address, LinkError, Limits};
+use aside_cloud_api::link::{Address, Limits, LinkError};
 use aside_cloud_api::uri::Uri;
 use std::fmt::Display;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+
+/// Orders that wait for the engine; a full queue slows the clients down.
+const ORDERS: usize = 256;
 
 /// Which backbone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,10 +112,10 @@ pub async fn serve(config: ServeConfig, ready: impl FnOnce(&Uri)) -> Result<(), 
     files.remember(&uri)?;
     let model = describe(backbone.spec(), &kit);
     tracing::info!(model = model.id, address = %uri.address, "serving");
-    let (orders, inbox) = channel();
+    let (orders, inbox) = mpsc::channel(ORDERS);
     let (stopped, engine_stopped) = oneshot::channel::<()>();
     std::thread::Builder::new().name("engine".into()).spawn(move || {
-        engine_thread::run(backbone, &inbox);
+        engine_thread::run(backbone, inbox);
         // Nobody listens any more when the service has ended first.
         let _ = stopped.send(());
     })?;

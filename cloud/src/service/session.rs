@@ -2,7 +2,7 @@
 
 use super::gate::Gating;
 use crate::engine::{Backbone, Result, Sequence};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Sessions of one client; the one idle for longest makes room.
@@ -27,22 +27,31 @@ pub(super) struct Session {
 pub(super) struct Sessions(BTreeMap<Name, Session>);
 
 impl Sessions {
-    /// Opens a session, or gives an open one another gate.
-    pub(super) fn open(&mut self, engine: &mut dyn Backbone, name: Name, gating: Gating, now: Instant) -> Result<()> {
+    /// Opens a session, or gives an open one another gate. False when all of this client's are `busy`.
+    pub(super) fn open(
+        &mut self,
+        engine: &mut dyn Backbone,
+        name: Name,
+        gating: Gating,
+        now: Instant,
+        busy: &BTreeSet<Name>,
+    ) -> Result<bool> {
         if let Some(session) = self.0.get_mut(&name) {
             session.gating = gating;
             session.used = now;
-            return Ok(());
+            return Ok(true);
         }
         let of_client = self.0.iter().filter(|(n, _)| n.0 == name.0);
-        if of_client.clone().count() >= PER_CLIENT
-            && let Some(oldest) = of_client.min_by_key(|(_, s)| s.used).map(|(n, _)| n.clone())
-        {
+        if of_client.clone().count() >= PER_CLIENT {
+            let idle = of_client.filter(|(n, _)| !busy.contains(*n));
+            let Some(oldest) = idle.min_by_key(|(_, s)| s.used).map(|(n, _)| n.clone()) else {
+                return Ok(false);
+            };
             self.close(engine, &oldest);
         }
         let session = Session { sequence: engine.begin()?, tokens: Vec::new(), gating, used: now };
         self.0.insert(name, session);
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn close(&mut self, engine: &mut dyn Backbone, name: &Name) {
@@ -51,10 +60,10 @@ impl Sessions {
         }
     }
 
-    /// Drops what was idle for too long.
-    pub(super) fn expire(&mut self, engine: &mut dyn Backbone, now: Instant) {
-        let idle = |s: &Session| now.saturating_duration_since(s.used) > IDLE;
-        let names: Vec<Name> = self.0.iter().filter(|(_, s)| idle(s)).map(|(n, _)| n.clone()).collect();
+    /// Drops what was idle for too long and is not `busy`.
+    pub(super) fn expire(&mut self, engine: &mut dyn Backbone, now: Instant, busy: &BTreeSet<Name>) {
+        let idle = |n: &Name, s: &Session| now.saturating_duration_since(s.used) > IDLE && !busy.contains(n);
+        let names: Vec<Name> = self.0.iter().filter(|(n, s)| idle(n, s)).map(|(n, _)| n.clone()).collect();
         names.iter().for_each(|name| self.close(engine, name));
     }
 

@@ -45,7 +45,24 @@ pub(super) struct Answer {
     pub(super) position_us: u64,
     pub(super) prefill: u32,
     pub(super) cached: u32,
-    pub(super) over: Option<DoneReason>,
+    pub(super) over: Option<Ending>,
+}
+
+/// How an answer is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Its Done is to be sent.
+    Done(DoneReason),
+    /// A fault has ended the exchange.
+    Fault,
+}
+
+impl Answer {
+    /// Ends it by a fault.
+    pub(super) fn fail(&mut self, code: &str, message: impl Into<String>) {
+        self.outlet.fault(code, message);
+        self.over = Some(Ending::Fault);
+    }
 }
 
 /// A running encoding.
