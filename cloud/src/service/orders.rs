@@ -192,7 +192,7 @@ impl Engine {
             uptime_seconds: self.started.elapsed().as_secs(),
             sessions: self.sessions.count() as u64,
             mean_batch_milli: (1000 * self.batched).checked_div(self.steps).unwrap_or(0),
-            ..self.counts.clone()
+            ..self.counts
         }
     }
 }

@@ -8,6 +8,7 @@ use aside_cloud_api::identity::PublicKey;
 use aside_cloud_api::link::server::{Server, ServerConfig};
 use aside_cloud_api::link::{Address, Limits, LinkError};
 use aside_cloud_api::uri::Uri;
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,7 @@ pub async fn serve(config: ServeConfig, ready: impl FnOnce(&Uri)) -> Result<(), 
         let _ = stopped.send(());
     })?;
     ready(&uri);
-    let desk = Desk { orders, replies: server.replies(), kit, model };
+    let desk = Desk { orders, replies: server.replies(), kit, model, exchanges: HashMap::new() };
     let ended = tokio::select! {
         () = desk.run(&mut server) => Err(ServiceError::EngineStopped),
         _ = engine_stopped => Err(ServiceError::EngineStopped),
