@@ -27,8 +27,8 @@ fn edit(dir: &Path, file: &str, from: &str, to: &str) {
 }
 
 fn shard(dir: &Path) -> std::path::PathBuf {
-    let shards = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    shards.filter(|path| path.to_string_lossy().contains("model-00001")).next().unwrap()
+    let mut shards = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    shards.find(|path| path.to_string_lossy().contains("model-00001")).unwrap()
 }
 
 #[test]

@@ -64,7 +64,6 @@ fn logits_taps_and_z_are_those_of_transformers() {
             worst(&hidden.z, &reference.z),
             worst(&logits, &reference.logits),
         ];
-        println!("{name}: taps, z, logits off by at most {errors:?}");
         assert!(errors.iter().all(|error| *error < TOLERANCE), "{name}: {errors:?}");
     }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     Result,
-    attention::{Heads, attend},
+    attention::{Attend, Heads},
     cache::LayerCache,
     linear::Linear,
     rope::rotate,
@@ -63,6 +63,13 @@ pub(super) struct Span<'a> {
     pub(super) rows: usize,
 }
 
+/// One row's query, and the keys and values of its sequence up to its own.
+struct Sight<'a> {
+    query: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+}
+
 impl Layer {
     /// Adds both parts to the residual stream `x`. `angles` has the rotation of every row.
     pub(super) fn apply(&self, x: &mut [f32], angles: &[f32], spans: &mut [Span<'_>]) -> Result<()> {
@@ -106,28 +113,30 @@ impl Layer {
     /// What every row's heads gather from its sequence.
     fn mix(&self, qkv: &[f32], spans: &[Span<'_>]) -> Vec<f32> {
         let (q, k) = (self.heads.query_width(), self.heads.key_width());
-        let ends: Vec<(&LayerCache, usize)> = spans
-            .iter()
-            .flat_map(|span| (span.first..span.first + span.rows).map(|p| (&*span.cache, (p + 1) * k)))
+        let seen =
+            spans.iter().flat_map(|span| (0..span.rows).map(|row| (&*span.cache, span.first + row + 1)));
+        let sights: Vec<Sight<'_>> = qkv
+            .chunks_exact(q + 2 * k)
+            .zip(seen)
+            .map(|(row, (cache, positions))| Sight {
+                query: &row[..q],
+                keys: &cache.keys[..positions * k],
+                values: &cache.values[..positions * k],
+            })
             .collect();
-        let mut out = vec![0f32; ends.len() * q];
-        let one =
-            |weights: &mut Vec<f32>,
-             ((out, row), (cache, end)): ((&mut [f32], &[f32]), &(&LayerCache, usize))| {
-                wide(|| {
-                    attend(self.heads, &row[..q], &cache.keys[..*end], &cache.values[..*end], out, weights)
-                });
-            };
-        let work = ends.iter().map(|(_, end)| end).sum::<usize>() * (q / k);
-        let rows = || qkv.chunks_exact(q + 2 * k);
+        let mut out = vec![0f32; sights.len() * q];
+        let one = |weights: &mut Vec<f32>, out: &mut [f32], sight: &Sight<'_>| {
+            let Sight { query, keys, values } = *sight;
+            wide(Attend { heads: self.heads, query, keys, values, out, weights });
+        };
+        let work = sights.iter().map(|sight| sight.keys.len()).sum::<usize>() * (q / k);
         if work < MUCH_WORK || rayon::current_num_threads() == 1 {
             let mut weights = Vec::new();
-            out.chunks_exact_mut(q).zip(rows()).zip(&ends).for_each(|row| one(&mut weights, row));
+            out.chunks_exact_mut(q).zip(&sights).for_each(|(out, sight)| one(&mut weights, out, sight));
         } else {
             out.par_chunks_exact_mut(q)
-                .zip(qkv.par_chunks_exact(q + 2 * k))
-                .zip(ends.par_iter())
-                .for_each_init(Vec::new, |weights, row| one(weights, row));
+                .zip(sights.par_iter())
+                .for_each_init(Vec::new, |weights, (out, sight)| one(weights, out, sight));
         }
         out
     }

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Rows below which one thread is faster than several.
-const MANY_ROWS: usize = 16;
+const MANY_ROWS: usize = 64;
 /// Multiplications below which one thread is faster than several.
 const MUCH_WORK: usize = 1 << 21;
 
@@ -128,35 +128,47 @@ impl Linear {
         let rows = x.len() / self.inputs;
         let mut y = vec![0f32; rows * self.outputs];
         if rayon::current_num_threads() == 1 || x.len() * self.outputs < MUCH_WORK {
-            wide(|| dots(weight, self.inputs, x, &mut y, self.outputs));
+            wide(Dots { weight, inputs: self.inputs, x, y: &mut y, outputs: self.outputs });
         } else if rows >= MANY_ROWS {
             let part = rows.div_ceil(rayon::current_num_threads());
             x.par_chunks(part * self.inputs)
                 .zip(y.par_chunks_mut(part * self.outputs))
-                .for_each(|(x, y)| wide(|| dots(weight, self.inputs, x, y, self.outputs)));
+                .for_each(|(x, y)| wide(Dots { weight, inputs: self.inputs, x, y, outputs: self.outputs }));
         } else {
             let part = self.outputs.div_ceil(rayon::current_num_threads());
             for (x, y) in x.chunks_exact(self.inputs).zip(y.chunks_exact_mut(self.outputs)) {
-                weight
-                    .par_chunks(part * self.inputs)
-                    .zip(y.par_chunks_mut(part))
-                    .for_each(|(weight, y)| wide(|| dots(weight, self.inputs, x, y, y.len())));
+                weight.par_chunks(part * self.inputs).zip(y.par_chunks_mut(part)).for_each(|(weight, y)| {
+                    wide(Dots { weight, inputs: self.inputs, x, outputs: y.len(), y })
+                });
             }
         }
         y
     }
 }
 
-/// Weight rows outside, so that each is read once for all rows of `x`.
-#[inline(always)]
-fn dots(weight: &[f32], inputs: usize, x: &[f32], y: &mut [f32], outputs: usize) {
-    /// Rows of x that stay in the first cache while the weights go by.
-    const TILE: usize = 16;
-    for (x, y) in x.chunks(TILE * inputs).zip(y.chunks_mut(TILE * outputs)) {
-        for (column, weight) in weight.chunks_exact(inputs).enumerate() {
-            for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
-                if let Some(y) = y.get_mut(column) {
-                    *y = dot(x, weight);
+/// Products of all rows with all weights; the weights are outside, so that each is read once for several rows.
+struct Dots<'a> {
+    weight: &'a [f32],
+    inputs: usize,
+    x: &'a [f32],
+    outputs: usize,
+    y: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        /// Rows of x that stay in the first cache while the weights go by.
+        const TILE: usize = 16;
+        let Self { weight, inputs, x, outputs, y } = self;
+        for (x, y) in x.chunks(TILE * inputs).zip(y.chunks_mut(TILE * outputs)) {
+            for (column, weight) in weight.chunks_exact(inputs).enumerate() {
+                for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
+                    if let Some(y) = y.get_mut(column) {
+                        *y = dot(x, weight);
+                    }
                 }
             }
         }
@@ -173,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_row_has_the_same_bits_alone_and_among_others() {
-        let (n, k, rows) = (48, 512, 40);
+        let (n, k, rows) = (48, 512, 90);
         let (weight, x) = (noise(n * k, 1.0), noise(rows * k, 2.0));
         let blocks = q8_0::quantize(&weight, k).unwrap();
         for linear in [Linear::from_q8_0(blocks, n, k).unwrap(), Linear::from_f32(weight, n, k)] {

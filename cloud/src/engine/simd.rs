@@ -5,44 +5,55 @@
 
 const LANES: usize = 16;
 
-/// Runs `work` compiled for the widest instruction set at hand; `work` should be `#[inline(always)]` all the way down.
+/// Runs `work` compiled for the widest instruction set at hand. Only what is inlined into it gains: a large closure is
+/// not, so the costly loops are types whose `call` is `#[inline(always)]`.
 #[inline(always)]
-pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
+pub(super) fn wide<W: pulp::NullaryFnOnce>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(simd) = pulp::x86::V3::try_new() {
             return simd.vectorize(work);
         }
     }
-    work()
+    work.call()
 }
 
 /// Inner product of two rows of equal length.
 #[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
     let mut lanes = [0f32; LANES];
-    let (a_wide, b_wide) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_wide.remainder().iter().zip(b_wide.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_wide.zip(b_wide) {
-        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
-            *lane += x * y;
-        }
+    for (a, b) in a.iter().zip(b) {
+        accumulate(&mut lanes, a, b);
+    }
+    // Without the barrier the compiler shapes the loop after the fold, in pairs instead of whole registers.
+    let lanes = std::hint::black_box(lanes);
+    let mut rest = 0.0;
+    for (x, y) in a_rest.iter().zip(b_rest) {
+        rest += x * y;
     }
     fold(lanes) + rest
+}
+
+/// `sums += a * b`, value by value. Arrays and counted loops: what the compiler turns into wide registers.
+#[inline(always)]
+#[allow(clippy::indexing_slicing, clippy::needless_range_loop, reason = "arrays of one length")]
+pub(super) fn accumulate<const N: usize>(sums: &mut [f32; N], a: &[f32; N], b: &[f32; N]) {
+    for i in 0..N {
+        sums[i] += a[i] * b[i];
+    }
 }
 
 /// Sum of a row.
 #[inline(always)]
 pub(super) fn sum(row: &[f32]) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
     let mut lanes = [0f32; LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().sum();
     for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += x;
-        }
+        accumulate(&mut lanes, chunk, &[1.0; LANES]);
     }
-    fold(lanes) + rest
+    fold(lanes) + rest.iter().sum::<f32>()
 }
 
 #[inline(always)]
@@ -51,14 +62,6 @@ fn fold(lanes: [f32; LANES]) -> f32 {
     let eight = [a + i, b + j, c + k, d + l, e + m, f + n, g + o, h + p];
     let [a, b, c, d, e, f, g, h] = eight;
     ((a + e) + (c + g)) + ((b + f) + (d + h))
-}
-
-/// `out += factor * row`.
-#[inline(always)]
-pub(super) fn add_scaled(out: &mut [f32], row: &[f32], factor: f32) {
-    for (o, x) in out.iter_mut().zip(row) {
-        *o += factor * x;
-    }
 }
 
 /// e^x to within two units in the last place for |x| < 87, 0 below: a polynomial, so that loops over it vectorise and
