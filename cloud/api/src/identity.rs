@@ -37,7 +37,8 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Random`].
     pub fn generate() -> Result<Self, IdentityError> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| IdentityError::Random)?;
+        let document =
+            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| IdentityError::Random)?;
         Self::from_pkcs8(document.as_ref())
     }
 
@@ -116,9 +117,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
     let digits = digits.filter(|d| d.len().is_multiple_of(2))?;
-    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |value, digit| (value << 4) | digit)).collect())
+    Some(
+        digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |value, digit| (value << 4) | digit)).collect(),
+    )
 }
 
 #[cfg(test)]

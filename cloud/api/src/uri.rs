@@ -29,13 +29,17 @@ pub struct Uri {
 
 /// Why text is no URI of a cloud. Never holds the text: it may carry a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not the URI of a cloud ({0}); it looks like aside://HOST:PORT/KEY#SECRET, as `aside cloud invite` prints it")]
+#[error(
+    "not the URI of a cloud ({0}); it looks like aside://HOST:PORT/KEY#SECRET, as `aside cloud invite` prints it"
+)]
 pub struct UriError(&'static str);
 
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Address::Tcp(host, port) if host.contains(':') => write!(f, "aside://[{host}]:{port}/{}", self.key)?,
+            Address::Tcp(host, port) if host.contains(':') => {
+                write!(f, "aside://[{host}]:{port}/{}", self.key)?
+            }
             Address::Tcp(host, port) => write!(f, "aside://{host}:{port}/{}", self.key)?,
             Address::Unix(path) => write!(f, "aside+unix://{}/{}", path.display(), self.key)?,
         }
@@ -100,7 +104,9 @@ mod tests {
 
     #[test]
     fn refusals_name_the_part_and_never_the_secret() {
-        for text in ["", "http://a:1/k", "aside://a:1", "aside://a/00", "aside://a:1/zz#00", "aside://a:1/00#xyz"] {
+        for text in
+            ["", "http://a:1/k", "aside://a:1", "aside://a/00", "aside://a:1/zz#00", "aside://a:1/00#xyz"]
+        {
             let error = text.parse::<Uri>().unwrap_err().to_string();
             assert!(!error.contains("xyz") && error.contains("aside://HOST"));
         }

@@ -5,7 +5,7 @@
 use aside_cloud_api::identity::{Identity, PublicKey};
 use aside_cloud_api::link::client::{Link, LinkConfig, State};
 use aside_cloud_api::link::server::{Admission, Incoming, Server, ServerConfig};
-use aside_cloud_api::link::{Address, LinkError, Limits};
+use aside_cloud_api::link::{Address, Limits, LinkError};
 use aside_cloud_api::proto::{self, reply, request};
 use std::collections::HashSet;
 use std::path::Path;
@@ -97,10 +97,18 @@ fn service(mut server: Server) -> JoinHandle<()> {
                 })],
                 request::Body::Ping(_) => vec![reply::Body::Pong(proto::Pong {})],
                 request::Body::Generate(_) => {
-                    vec![reply::Body::OpenPosition(proto::OpenPosition { index: 3, choice: 9, ..Default::default() })]
+                    vec![reply::Body::OpenPosition(proto::OpenPosition {
+                        index: 3,
+                        choice: 9,
+                        ..Default::default()
+                    })]
                 }
                 request::Body::Choose(choose) => vec![
-                    reply::Body::Token(proto::Token { index: choose.index, id: choose.id, ..Default::default() }),
+                    reply::Body::Token(proto::Token {
+                        index: choose.index,
+                        id: choose.id,
+                        ..Default::default()
+                    }),
                     reply::Body::Done(proto::Done::default()),
                 ],
                 request::Body::Encode(encode) => (0..encode.tokens.len())
@@ -115,7 +123,10 @@ fn service(mut server: Server) -> JoinHandle<()> {
                     vec![reply::Body::KitChunk(proto::KitChunk { offset: 0, total: fetch.offset, data })]
                 }
                 request::Body::Stats(_) => {
-                    vec![reply::Body::Fault(proto::Fault { code: "busy".into(), message: peer.client().into() })]
+                    vec![reply::Body::Fault(proto::Fault {
+                        code: "busy".into(),
+                        message: peer.client().into(),
+                    })]
                 }
                 _ => vec![],
             };
@@ -144,7 +155,9 @@ async fn calls_streams_and_choices_over_tcp_and_unix() {
         let link = Link::start(place.config(&address));
         assert_eq!(link.ready().await.unwrap().name, "test");
         let mut exchange = link.open(request::Body::Generate(proto::Generate::default())).await.unwrap();
-        let reply::Body::OpenPosition(open) = exchange.next().await.unwrap() else { panic!("no open position") };
+        let reply::Body::OpenPosition(open) = exchange.next().await.unwrap() else {
+            panic!("no open position")
+        };
         exchange.send(request::Body::Choose(proto::Choose { index: open.index, id: open.choice })).unwrap();
         let reply::Body::Token(token) = exchange.next().await.unwrap() else { panic!("no token") };
         assert_eq!((token.index, token.id), (3, 9));
@@ -168,7 +181,9 @@ async fn large_messages_and_a_slow_reader_lose_nothing() {
     link.ready().await.unwrap();
     let size = (4 << 20) - 64;
     let fetch = proto::FetchKit { sha256: String::new(), offset: size };
-    let reply::Body::KitChunk(chunk) = link.call(request::Body::FetchKit(fetch)).await.unwrap() else { panic!() };
+    let reply::Body::KitChunk(chunk) = link.call(request::Body::FetchKit(fetch)).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(chunk.data.len() as u64, size);
     // 40 MiB, more than the credit of 16 MiB: the rest waits until the reader comes.
     let encode = proto::Encode { tokens: vec![0; 40], from: 1 << 20 };
@@ -192,7 +207,10 @@ async fn another_server_key_is_refused() {
     config.server_key = Identity::generate().unwrap().public();
     let link = Link::start(config);
     let refused = link.ready().await.unwrap_err();
-    assert!(matches!(&refused, LinkError::Refused(_)) && refused.to_string().contains("aside connect"), "{refused}");
+    assert!(
+        matches!(&refused, LinkError::Refused(_)) && refused.to_string().contains("aside connect"),
+        "{refused}"
+    );
     service.abort();
 }
 

@@ -3,6 +3,7 @@
 use crate::uri::tcp;
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,14 +47,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// A bound listener.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    /// With the file and its number: another server's file of the same name is left alone.
+    Unix(UnixListener, PathBuf, u64),
 }
 
 impl Listener {
     pub(super) async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(host, port) => Ok(Self::Tcp(TcpListener::bind((host.as_str(), *port)).await?)),
-            Address::Unix(path) => Ok(Self::Unix(bind_unix(path).await?, path.clone())),
+            Address::Unix(path) => {
+                let listener = bind_unix(path).await?;
+                Ok(Self::Unix(listener, path.clone(), std::fs::symlink_metadata(path)?.ino()))
+            }
         }
     }
 
@@ -72,17 +77,20 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Fails on a connection that is already gone, which its handshake finds out.
+                let _ = stream.set_nodelay(true);
                 Ok((Box::new(stream), Some(from.ip())))
             }
-            Self::Unix(listener, _) => Ok((Box::new(listener.accept().await?.0), None)),
+            Self::Unix(listener, ..) => Ok((Box::new(listener.accept().await?.0), None)),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, path, number) = self
+            && std::fs::symlink_metadata(&*path).is_ok_and(|found| found.ino() == *number)
+        {
             let _ = std::fs::remove_file(path);
         }
     }

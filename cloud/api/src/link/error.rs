@@ -3,7 +3,7 @@
 /// Why a call, a stream or a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// The connection broke; a new exchange can resume.
+    /// The connection broke, or the exchange was ended because nobody read its replies; a new one can resume.
     #[error("the connection to the cloud was lost")]
     Lost,
     /// No connection now; it is tried again in the background.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What a message takes beside its bytes. Keeps the count of unsent messages below zeromq's queue of 100,000.
+const MESSAGE_BYTES: usize = 256;
+
 /// Limits of one end. The defaults are those of the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -17,10 +20,19 @@ pub struct Limits {
     pub parts: usize,
     /// Bytes on their way to one peer.
     pub unsent: usize,
+    /// Bytes of replies that one exchange holds for its reader; beyond that the whole link waits for it.
+    pub unread: usize,
     /// For the one request of an unknown key: its size and its time.
     pub enroll: (usize, Duration),
-    /// Silence after which a ping is sent, and after which the connection is given up.
+    /// Time between pings, and the silence after which a client gives the connection up; a server waits twice as long.
     pub heartbeat: (Duration, Duration),
+}
+
+impl Limits {
+    /// What a message of `bytes` costs of a credit of `all` bytes: an empty one costs memory too.
+    pub(super) fn cost(bytes: usize, all: usize) -> u32 {
+        u32::try_from(bytes.saturating_add(MESSAGE_BYTES).min(all)).unwrap_or(u32::MAX)
+    }
 }
 
 impl Default for Limits {
@@ -32,6 +44,7 @@ impl Default for Limits {
             message: 4 << 20,
             parts: 8,
             unsent: 16 << 20,
+            unread: 64 << 20,
             enroll: (256, Duration::from_secs(5)),
             heartbeat: (Duration::from_secs(2), Duration::from_secs(15)),
         }

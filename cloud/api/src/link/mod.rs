@@ -6,10 +6,14 @@ mod address;
 mod backoff;
 pub mod client;
 mod error;
+#[cfg(test)]
+mod hostile;
+mod inner;
 mod limits;
 mod pump;
 pub mod server;
 mod tls;
+mod watched;
 mod zmtp;
 
 pub use address::Address;

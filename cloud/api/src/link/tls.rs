@@ -3,15 +3,16 @@
 
 use super::LinkError;
 use crate::identity::{Identity, PublicKey};
-use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme, version::TLS13,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+    version::TLS13,
 };
 use std::sync::Arc;
 
@@ -30,21 +31,24 @@ fn certified(identity: &Identity) -> Result<Arc<CertifiedKey>, LinkError> {
 }
 
 pub(super) fn server(identity: &Identity) -> Result<Arc<ServerConfig>, LinkError> {
-    let config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|_| LinkError::Protocol("no TLS 1.3"))?
         .with_client_cert_verifier(Arc::new(AnyKey))
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified(identity)?)));
+    // Every connection proves its key afresh.
+    config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
 pub(super) fn client(identity: &Identity, pinned: PublicKey) -> Result<Arc<ClientConfig>, LinkError> {
-    let config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|_| LinkError::Protocol("no TLS 1.3"))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Pinned(pinned)))
         .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified(identity)?)));
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
@@ -59,7 +63,12 @@ fn signed(
     signature: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
     let key = SubjectPublicKeyInfoDer::from(key.as_ref());
-    verify_tls13_signature_with_raw_key(message, &key, signature, &provider().signature_verification_algorithms)
+    verify_tls13_signature_with_raw_key(
+        message,
+        &key,
+        signature,
+        &provider().signature_verification_algorithms,
+    )
 }
 
 fn no_tls12() -> Result<HandshakeSignatureValid, Error> {

@@ -1,7 +1,7 @@
 //! ZMTP 3.0 with the NULL mechanism, as far as a relay needs it: the handshake of one side, and whole messages within
 //! limits. Lengths are checked before a byte of a frame is read.
 
-use super::{LinkError, Limits};
+use super::{Limits, LinkError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 const GREETING_BYTES: usize = 64;
@@ -43,7 +43,11 @@ pub(super) async fn handshake(
     }
     let mut command = vec![0; length as usize];
     stream.read_exact(&mut command).await?;
-    if command.starts_with(b"\x05READY") { Ok(()) } else { Err(LinkError::Protocol("another command than READY")) }
+    if command.starts_with(b"\x05READY") {
+        Ok(())
+    } else {
+        Err(LinkError::Protocol("another command than READY"))
+    }
 }
 
 fn ready(socket_type: &str, identity: Option<&str>) -> Vec<u8> {
@@ -65,10 +69,15 @@ fn ready(socket_type: &str, identity: Option<&str>) -> Vec<u8> {
 
 async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<(u8, u64), LinkError> {
     let flags = stream.read_u8().await?;
+    rest_of_header(stream, flags).await
+}
+
+async fn rest_of_header(stream: &mut (impl AsyncRead + Unpin), flags: u8) -> Result<(u8, u64), LinkError> {
     if flags & !(MORE | LONG | COMMAND) != 0 {
         return Err(LinkError::Protocol("unknown frame flags"));
     }
-    let length = if flags & LONG != 0 { stream.read_u64().await? } else { u64::from(stream.read_u8().await?) };
+    let length =
+        if flags & LONG != 0 { stream.read_u64().await? } else { u64::from(stream.read_u8().await?) };
     Ok((flags, length))
 }
 
@@ -80,10 +89,12 @@ pub(super) async fn receive(
     let mut parts = Parts::new();
     let mut room = limits.message as u64;
     loop {
-        let (flags, length) = match header(stream).await {
-            Err(_) if parts.is_empty() => return Ok(None),
-            found => found?,
-        };
+        let mut flags = [0];
+        if stream.read(&mut flags).await? == 0 {
+            return if parts.is_empty() { Ok(None) } else { Err(LinkError::Lost) };
+        }
+        let [flags] = flags;
+        let (flags, length) = rest_of_header(stream, flags).await?;
         if flags & COMMAND != 0 {
             return Err(LinkError::Protocol("a command after READY"));
         }
@@ -137,15 +148,25 @@ mod tests {
     fn two_sides_shake_hands_and_a_long_length_is_refused_unread() {
         run(async {
             let (mut a, mut b) = tokio::io::duplex(256);
-            let (left, right) = tokio::join!(handshake(&mut a, "DEALER", Some("me")), handshake(&mut b, "ROUTER", None));
+            let (left, right) =
+                tokio::join!(handshake(&mut a, "DEALER", Some("me")), handshake(&mut b, "ROUTER", None));
             left.unwrap();
             right.unwrap();
             let mut hostile: &[u8] = &[LONG, 0, 0, 0, 0x10, 0, 0, 0, 0];
-            assert_eq!(receive(&mut hostile, &SMALL()).await, Err(LinkError::Protocol("a message beyond the limits")));
+            assert_eq!(
+                receive(&mut hostile, &SMALL()).await,
+                Err(LinkError::Protocol("a message beyond the limits"))
+            );
             let mut parts: &[u8] = &[MORE, 0, MORE, 0, MORE, 0, 0, 0];
-            assert_eq!(receive(&mut parts, &SMALL()).await, Err(LinkError::Protocol("a message beyond the limits")));
+            assert_eq!(
+                receive(&mut parts, &SMALL()).await,
+                Err(LinkError::Protocol("a message beyond the limits"))
+            );
             let mut command: &[u8] = &[COMMAND, 1, 5];
-            assert_eq!(receive(&mut command, &SMALL()).await, Err(LinkError::Protocol("a command after READY")));
+            assert_eq!(
+                receive(&mut command, &SMALL()).await,
+                Err(LinkError::Protocol("a command after READY"))
+            );
             assert_eq!(receive(&mut [0u8, 9, 1].as_slice(), &SMALL()).await, Err(LinkError::Lost));
             assert_eq!(receive(&mut [].as_slice(), &SMALL()).await, Ok(None));
             let mut plain = [0u8; 64].as_slice();

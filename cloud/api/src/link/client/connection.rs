@@ -1,6 +1,7 @@
 //! One connection: an inner DEALER, the relay in mirror image, TLS, and the first words (Enroll, Hello).
 
 use super::super::address::{bind_unix, dial};
+use super::super::inner::Inner;
 use super::super::pump::relay;
 use super::super::zmtp::handshake;
 use super::super::{LinkError, tls};
@@ -9,18 +10,22 @@ use crate::proto::{self, reply, request};
 use crate::{PROTOCOL, fault};
 use prost::Message;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use zeromq::{DealerRecvHalf, DealerSendHalf, DealerSocket, Socket, SocketRecv, SocketSend};
 
+/// Between the end of the relay and that of the connection: what it relayed last is read first.
+const DRAIN: Duration = Duration::from_millis(50);
+
 /// An open connection that said Hello.
 pub(super) struct Connection {
     pub(super) out: DealerSendHalf,
     pub(super) incoming: DealerRecvHalf,
-    pub(super) relay: JoinHandle<()>,
+    relay: JoinHandle<LinkError>,
+    /// Why the relay ended.
+    ended: Option<LinkError>,
     pub(super) model: proto::Model,
     pub(super) rtt: Duration,
 }
@@ -43,28 +48,30 @@ async fn open(config: &LinkConfig, secret: Option<&[u8]>) -> Result<Connection, 
     let mut far = tls.connect(tls::name(), far).await.map_err(refused)?;
     handshake(&mut far, "DEALER", None).await.map_err(broken)?;
 
-    let inner = inner_path(&config.private_dir)?;
-    let listener = bind_unix(&inner).await?;
+    let inner = Inner::new(&config.private_dir, 'd')?;
+    let listener = bind_unix(inner.path()).await?;
     let mut dealer = DealerSocket::new();
-    let endpoint = format!("ipc://{}", inner.display());
     let near = async {
         let (mut near, _) = listener.accept().await?;
         handshake(&mut near, "ROUTER", None).await?;
         Ok::<_, LinkError>(near)
     };
-    let (near, connected) = tokio::join!(near, dealer.connect(&endpoint));
-    let _ = std::fs::remove_file(&inner);
-    connected.map_err(|e| LinkError::Io(format!("the inner socket: {e}")))?;
-    let near = near?;
+    let endpoint = inner.endpoint();
+    let connected = async {
+        dealer.connect(&endpoint).await.map_err(|e| LinkError::Io(format!("the inner socket: {e}")))
+    };
+    let (near, ()) = tokio::try_join!(near, connected)?;
+    drop(inner);
     let limits = config.limits;
     let relay = tokio::spawn(async move {
-        if let Err(error) = relay(far, near, &limits, |_| ()).await {
-            tracing::debug!(%error, "the relay to the cloud ended");
+        match relay(far, near, &limits, limits.heartbeat.1, |_| ()).await {
+            Ok(()) => LinkError::Lost,
+            Err(error) => broken(error),
         }
     });
     let (out, incoming) = dealer.split();
     let model = proto::Model::default();
-    let mut connection = Connection { out, incoming, relay, model, rtt: Duration::ZERO };
+    let mut connection = Connection { out, incoming, relay, ended: None, model, rtt: Duration::ZERO };
     connection.greet(config, secret).await?;
     Ok(connection)
 }
@@ -86,7 +93,9 @@ impl Connection {
                 self.rtt = start.elapsed();
                 Ok(())
             }
-            reply::Body::Hello(_) => Err(LinkError::Refused("it speaks another version of the protocol".into())),
+            reply::Body::Hello(_) => {
+                Err(LinkError::Refused("it speaks another version of the protocol".into()))
+            }
             other => Err(unexpected(other)),
         }
     }
@@ -99,12 +108,33 @@ impl Connection {
     }
 
     pub(super) async fn send(&mut self, request: &proto::Request) -> Result<(), LinkError> {
-        self.out.send(request.encode_to_vec().into()).await.map_err(|_| LinkError::Lost)
+        match self.out.send(request.encode_to_vec().into()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.why().await),
+        }
     }
 
-    /// The next reply and its size.
+    /// Why the sockets behind the relay fail: what the relay ended with, which may come a moment later.
+    async fn why(&mut self) -> LinkError {
+        if self.ended.is_none() {
+            let ended = timeout(DRAIN, &mut self.relay).await;
+            self.ended = Some(ended.ok().and_then(Result::ok).unwrap_or(LinkError::Lost));
+        }
+        self.ended.clone().unwrap_or(LinkError::Lost)
+    }
+
+    /// The next reply and its size. The DEALER alone would wait for ever behind a connection that ended.
     pub(super) async fn receive(&mut self) -> Result<(proto::Reply, u64), LinkError> {
-        let message = self.incoming.recv().await.map_err(|_| LinkError::Lost)?;
+        let received = loop {
+            if let Some(why) = &self.ended {
+                break timeout(DRAIN, self.incoming.recv()).await.map_err(|_| why.clone())?;
+            }
+            tokio::select! {
+                received = self.incoming.recv() => break received,
+                why = &mut self.relay => self.ended = Some(why.unwrap_or(LinkError::Lost)),
+            }
+        };
+        let Ok(message) = received else { return Err(self.why().await) };
         let (Some(body), None) = (message.get(0), message.get(1)) else {
             return Err(LinkError::Protocol("a reply in parts"));
         };
@@ -127,7 +157,12 @@ fn unexpected(body: reply::Body) -> LinkError {
 fn refused(error: io::Error) -> LinkError {
     let cause = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
     match cause {
-        Some(rustls::Error::InvalidCertificate(_)) => LinkError::Refused("its key is not the one that was pinned".into()),
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            LinkError::Refused("its key is not the one that was pinned".into())
+        }
+        Some(rustls::Error::PeerIncompatible(_)) => {
+            LinkError::Refused("something else than a cloud answers there".into())
+        }
         _ => LinkError::Away(error.to_string()),
     }
 }
@@ -137,10 +172,4 @@ fn broken(error: LinkError) -> LinkError {
         LinkError::Io(why) => LinkError::Away(why),
         other => other,
     }
-}
-
-fn inner_path(folder: &Path) -> Result<std::path::PathBuf, LinkError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    Ok(folder.join(format!("d{}-{}", std::process::id(), super::super::unique())))
 }

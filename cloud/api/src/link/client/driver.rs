@@ -2,6 +2,7 @@
 
 use super::super::{LinkError, backoff};
 use super::connection::{Connection, connect};
+use super::exchange::Reader;
 use super::{Counters, LinkConfig, State};
 use crate::proto::{self, reply, request};
 use std::collections::HashMap;
@@ -9,18 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 /// A reply with its size, or why there is none.
 pub(super) type Answer = Result<(reply::Body, u64), LinkError>;
 
 /// What handles ask of the task.
 pub(super) enum Command {
-    Open(proto::Request, mpsc::Sender<Answer>),
+    Open(proto::Request, Reader),
     Send(proto::Request),
     Forget(u64),
     Close,
 }
+
+/// A connection that lived as long was a good one.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// The id of pings; exchanges count from 1.
 const PING: u64 = 0;
@@ -29,8 +33,19 @@ struct Driver {
     inbox: mpsc::UnboundedReceiver<Command>,
     state: watch::Sender<State>,
     counters: Arc<Counters>,
-    exchanges: HashMap<u64, mpsc::Sender<Answer>>,
+    exchanges: HashMap<u64, Reader>,
+    held: Option<Held>,
     heartbeat: (Duration, Duration),
+}
+
+/// A reply whose exchange holds all it may: nothing more is read from the connection until its reader took some, or
+/// did not for too long.
+struct Held {
+    id: u64,
+    body: reply::Body,
+    bytes: u64,
+    reader: Reader,
+    until: Instant,
 }
 
 /// Runs until every handle is gone or one closes it.
@@ -41,10 +56,10 @@ pub(super) async fn run(
     counters: Arc<Counters>,
 ) {
     let heartbeat = config.limits.heartbeat;
-    let mut driver = Driver { inbox, state, counters, exchanges: HashMap::new(), heartbeat };
+    let mut driver = Driver { inbox, state, counters, exchanges: HashMap::new(), held: None, heartbeat };
     let mut secret = config.secret.clone();
     let seed = super::super::unique();
-    let mut attempt = 0;
+    let mut attempt = 0u32;
     loop {
         let connected = tokio::select! {
             connected = connect(&config, secret.as_deref()) => connected,
@@ -53,14 +68,16 @@ pub(super) async fn run(
         let wait = match connected {
             Ok(connection) => {
                 secret = None;
-                attempt = 0;
+                let since = Instant::now();
                 let up = State::Up { model: Box::new(connection.model.clone()), rtt: connection.rtt };
                 driver.state.send_replace(up);
                 match driver.serve(connection).await {
                     Some(why) => driver.state.send_replace(State::Away { why }),
                     None => return,
                 };
-                backoff::delay(0, seed)
+                // A cloud that dies again and again is no reason to hurry.
+                attempt = if since.elapsed() > STEADY { 1 } else { attempt + 1 };
+                backoff::delay(attempt - 1, seed)
             }
             Err(LinkError::Refused(why)) => {
                 driver.state.send_replace(State::Refused { why });
@@ -88,7 +105,7 @@ impl Driver {
     async fn closed(&mut self) {
         while let Some(command) = self.inbox.recv().await {
             match command {
-                Command::Open(_, answers) => drop(answers.try_send(Err(LinkError::Lost))),
+                Command::Open(_, reader) => reader.end(LinkError::Lost),
                 Command::Send(_) | Command::Forget(_) => {}
                 Command::Close => break,
             }
@@ -98,10 +115,9 @@ impl Driver {
 
     /// Until the connection breaks (why) or the link is closed (`None`).
     async fn serve(&mut self, mut connection: Connection) -> Option<String> {
-        let (quiet, silent) = self.heartbeat;
-        let mut ticks = interval(quiet);
+        let mut ticks = interval(self.heartbeat.0);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut heard, mut pinged) = (Instant::now(), None::<Instant>);
+        let mut pinged = None::<Instant>;
         let why = loop {
             tokio::select! {
                 command = self.inbox.recv() => match command {
@@ -116,29 +132,29 @@ impl Driver {
                         }
                     }
                 },
-                received = connection.receive() => match received {
+                received = connection.receive(), if self.held.is_none() => match received {
                     Ok((reply, bytes)) => {
-                        heard = Instant::now();
                         if reply.id == PING {
                             if let Some(at) = pinged.take() {
                                 self.measured(at.elapsed());
                             }
                         } else {
-                            self.deliver(reply, bytes).await;
+                            self.deliver(reply, bytes);
                         }
                     }
                     Err(error) => break error,
                 },
-                _ = ticks.tick() => {
-                    if heard.elapsed() > silent {
-                        break LinkError::Away("it fell silent".into());
+                room = room(self.held.as_ref()), if self.held.is_some() => {
+                    if let Err(error) = self.resume(room, &mut connection).await {
+                        break error;
                     }
-                    if pinged.is_none() {
-                        pinged = Some(Instant::now());
-                        let ping = proto::Request { id: PING, body: Some(request::Body::Ping(proto::Ping {})) };
-                        if let Err(error) = connection.send(&ping).await {
-                            break error;
-                        }
+                }
+                _ = ticks.tick() => {
+                    // Sent even when the last one is unanswered: the cloud listens for silence too.
+                    pinged.get_or_insert_with(Instant::now);
+                    let ping = proto::Request { id: PING, body: Some(request::Body::Ping(proto::Ping {})) };
+                    if let Err(error) = connection.send(&ping).await {
+                        break error;
                     }
                 }
             }
@@ -149,8 +165,8 @@ impl Driver {
 
     async fn obey(&mut self, command: Command, connection: &mut Connection) -> Result<(), LinkError> {
         let request = match command {
-            Command::Open(request, answers) => {
-                self.exchanges.insert(request.id, answers);
+            Command::Open(request, reader) => {
+                self.exchanges.insert(request.id, reader);
                 request
             }
             // Of an exchange that a lost connection ended: nothing to say any more.
@@ -158,6 +174,7 @@ impl Driver {
             Command::Send(request) => request,
             Command::Forget(id) => {
                 self.exchanges.remove(&id);
+                self.held.take_if(|held| held.id == id);
                 return Ok(());
             }
             Command::Close => return Ok(()),
@@ -166,18 +183,35 @@ impl Driver {
         connection.send(&request).await
     }
 
-    async fn deliver(&mut self, reply: proto::Reply, bytes: u64) {
+    fn deliver(&mut self, reply: proto::Reply, bytes: u64) {
         self.counters.down.fetch_add(bytes, Ordering::Relaxed);
-        let (Some(answers), Some(body)) = (self.exchanges.get(&reply.id), reply.body) else { return };
-        if answers.send(Ok((body, bytes))).await.is_err() {
-            self.exchanges.remove(&reply.id);
+        let (id, Some(body)) = (reply.id, reply.body) else { return };
+        let Some(reader) = self.exchanges.get(&id) else { return };
+        if reader.has_room(bytes) {
+            reader.give(body, bytes);
+        } else {
+            let until = Instant::now() + self.heartbeat.1;
+            self.held = Some(Held { id, body, bytes, reader: reader.clone(), until });
         }
     }
 
+    /// Goes on with the reply that was held: there is room now, or its reader was too slow and its exchange ends.
+    async fn resume(&mut self, room: bool, connection: &mut Connection) -> Result<(), LinkError> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        if room {
+            held.reader.give(held.body, held.bytes);
+            return Ok(());
+        }
+        self.exchanges.remove(&held.id);
+        held.reader.end(LinkError::Lost);
+        let cancel = request::Body::Cancel(proto::Cancel {});
+        connection.send(&proto::Request { id: held.id, body: Some(cancel) }).await
+    }
+
     fn lose(&mut self, error: &LinkError) {
-        for (_, answers) in self.exchanges.drain() {
-            // A full queue just ends: its reader takes that for lost as well.
-            let _ = answers.try_send(Err(error.clone()));
+        self.held = None;
+        for (_, reader) in self.exchanges.drain() {
+            reader.end(error.clone());
         }
     }
 
@@ -189,5 +223,13 @@ impl Driver {
             }
             _ => false,
         });
+    }
+}
+
+/// Whether there is room for the held reply; false when its reader took nothing for too long.
+async fn room(held: Option<&Held>) -> bool {
+    match held {
+        Some(held) => timeout_at(held.until, held.reader.room(held.bytes)).await.is_ok(),
+        None => false,
     }
 }

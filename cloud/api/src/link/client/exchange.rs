@@ -1,19 +1,67 @@
 //! One request and its replies, told apart from others by its id.
 
-use super::super::LinkError;
+use super::super::{Limits, LinkError};
 use super::driver::{Answer, Command};
 use crate::proto::{Cancel, KitChunk, reply, request};
 use prost::Message;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
 
-/// Replies that wait for their reader; a full queue slows the link down.
-const QUEUE: usize = 1024;
+/// Where the link puts the replies of one exchange: a queue with a credit of bytes.
+#[derive(Clone)]
+pub(super) struct Reader {
+    answers: mpsc::UnboundedSender<Answer>,
+    credit: Credit,
+}
+
+/// Room for replies that wait for their reader.
+#[derive(Clone)]
+struct Credit {
+    left: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Credit {
+    fn cost(&self, bytes: u64) -> u32 {
+        Limits::cost(usize::try_from(bytes).unwrap_or(usize::MAX), self.all)
+    }
+}
+
+impl Reader {
+    /// Takes room for a reply of `bytes`, if there is.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.credit
+            .left
+            .try_acquire_many(self.credit.cost(bytes))
+            .map(tokio::sync::SemaphorePermit::forget)
+            .is_ok()
+    }
+
+    /// Waits for it.
+    pub(super) async fn room(&self, bytes: u64) {
+        if let Ok(permit) = self.credit.left.acquire_many(self.credit.cost(bytes)).await {
+            permit.forget();
+        }
+    }
+
+    /// A reply for which room was taken.
+    pub(super) fn give(&self, body: reply::Body, bytes: u64) {
+        // A reader that is gone says so by `Forget`.
+        let _ = self.answers.send(Ok((body, bytes)));
+    }
+
+    /// The last word.
+    pub(super) fn end(&self, error: LinkError) {
+        let _ = self.answers.send(Err(error));
+    }
+}
 
 /// A running exchange. Dropping it before its end cancels it.
 pub struct Exchange {
     id: u64,
     commands: mpsc::UnboundedSender<Command>,
-    replies: mpsc::Receiver<Answer>,
+    replies: mpsc::UnboundedReceiver<Answer>,
+    credit: Credit,
     ended: bool,
     up: std::sync::atomic::AtomicU64,
     down: u64,
@@ -24,10 +72,13 @@ impl Exchange {
         id: u64,
         body: request::Body,
         commands: mpsc::UnboundedSender<Command>,
+        unread: usize,
     ) -> Result<Self, LinkError> {
-        let (sender, replies) = mpsc::channel(QUEUE);
-        let exchange = Self { id, commands, replies, ended: false, up: 0.into(), down: 0 };
-        exchange.command(body, |request| Command::Open(request, sender))?;
+        let (answers, replies) = mpsc::unbounded_channel();
+        let credit = Credit { left: Arc::new(Semaphore::new(unread)), all: unread };
+        let reader = Reader { answers, credit: credit.clone() };
+        let exchange = Self { id, commands, replies, credit, ended: false, up: 0.into(), down: 0 };
+        exchange.command(body, |request| Command::Open(request, reader))?;
         Ok(exchange)
     }
 
@@ -51,9 +102,12 @@ impl Exchange {
         match answer {
             Ok((body, bytes)) => {
                 self.down += bytes;
+                self.credit.left.add_permits(self.credit.cost(bytes) as usize);
                 self.ended |= is_last(&body);
                 match body {
-                    reply::Body::Fault(fault) => Err(LinkError::Fault { code: fault.code, message: fault.message }),
+                    reply::Body::Fault(fault) => {
+                        Err(LinkError::Fault { code: fault.code, message: fault.message })
+                    }
                     body => Ok(body),
                 }
             }

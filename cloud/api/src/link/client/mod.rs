@@ -6,7 +6,7 @@ mod exchange;
 
 pub use exchange::Exchange;
 
-use super::{Address, LinkError, Limits};
+use super::{Address, Limits, LinkError};
 use crate::identity::{Identity, PublicKey};
 use crate::proto::{self, reply, request};
 use driver::Command;
@@ -81,6 +81,7 @@ pub struct Link {
     state: watch::Receiver<State>,
     ids: Arc<AtomicU64>,
     counters: Arc<Counters>,
+    unread: usize,
 }
 
 impl Link {
@@ -90,8 +91,9 @@ impl Link {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (watch, state) = watch::channel(State::Connecting);
         let counters = Arc::new(Counters::default());
+        let unread = config.limits.unread;
         tokio::spawn(driver::run(config, inbox, watch, Arc::clone(&counters)));
-        Self { commands, state, ids: Arc::new(AtomicU64::new(1)), counters }
+        Self { commands, state, ids: Arc::new(AtomicU64::new(1)), counters, unread }
     }
 
     /// How the link is, now and after every change.
@@ -137,7 +139,7 @@ impl Link {
             State::Connecting => return Err(LinkError::Away("still connecting".into())),
         }
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Exchange::start(id, body, self.commands.clone())
+        Exchange::start(id, body, self.commands.clone(), self.unread)
     }
 
     /// Bytes so far.

@@ -1,7 +1,7 @@
 //! An unknown key: one `Enroll`, in time and in size, or nothing.
 
 use super::super::zmtp::{receive, send};
-use super::super::{LinkError, Limits};
+use super::super::{Limits, LinkError};
 use super::Admission;
 use crate::identity::PublicKey;
 use crate::{fault, proto};
@@ -20,9 +20,15 @@ pub(super) async fn admit(
 ) -> Result<(), LinkError> {
     let (secret_bytes, time) = limits.enroll;
     let small = Limits { message: secret_bytes + AROUND, parts: 1, ..*limits };
-    let message = tokio::time::timeout(time, receive(stream, &small)).await.map_err(|_| LinkError::Lost)??;
-    let body = message.as_deref().and_then(<[_]>::first).ok_or(LinkError::Lost)?;
-    let request = proto::Request::decode(body.as_slice()).map_err(|_| LinkError::Protocol("not a request"))?;
+    let request = match tokio::time::timeout(time, receive(stream, &small)).await {
+        Ok(Ok(message)) => {
+            let body = message.as_deref().and_then(<[_]>::first).ok_or(LinkError::Lost)?;
+            proto::Request::decode(body.as_slice()).map_err(|_| LinkError::Protocol("not a request"))?
+        }
+        // Too late, or larger than an invitation can be: told like any other that is none.
+        Ok(Err(LinkError::Protocol(_))) | Err(_) => proto::Request::default(),
+        Ok(Err(error)) => return Err(error),
+    };
     let admitted = match &request.body {
         Some(proto::request::Body::Enroll(enroll)) => {
             enroll.secret.len() <= secret_bytes && admission.enroll(key, &enroll.secret)

@@ -1,14 +1,14 @@
 //! From an accepted stream to a relayed client: TLS, ZMTP, admission, then the pump.
 
 use super::super::address::{Listener, Wire};
+use super::super::inner::Inner;
 use super::super::pump::relay;
 use super::super::zmtp::handshake;
-use super::super::{LinkError, Limits};
+use super::super::{Limits, LinkError};
 use super::admit::admit;
 use super::throttle::Throttle;
 use super::{Admission, Incoming, Peer, Replies};
 use crate::identity::PublicKey;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::UnixStream;
@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 pub(super) struct Shared {
     pub(super) admission: Arc<dyn Admission>,
     pub(super) limits: Limits,
-    pub(super) inner: PathBuf,
+    pub(super) inner: Inner,
     pub(super) replies: Replies,
     pub(super) queue: mpsc::Sender<Incoming>,
     pub(super) tls: TlsAcceptor,
@@ -78,12 +78,13 @@ async fn serve(
     }
     drop(permit);
     let peer = Peer::new(&key, number);
-    let mut inner = UnixStream::connect(&shared.inner).await?;
+    let mut inner = UnixStream::connect(shared.inner.path()).await?;
     handshake(&mut inner, "DEALER", Some(peer.route())).await?;
     let (credit, dropped) = shared.replies.add(&peer);
     tracing::info!(peer = ?peer, "a client is connected");
+    let returned = |bytes| credit.add_permits(Limits::cost(bytes, limits.unsent) as usize);
     let ended = tokio::select! {
-        ended = relay(stream, inner, limits, |bytes| credit.add_permits(bytes.min(limits.unsent))) => ended,
+        ended = relay(stream, inner, limits, limits.heartbeat.1 * 2, returned) => ended,
         () = dropped.notified() => Ok(()),
     };
     shared.replies.remove(&peer);

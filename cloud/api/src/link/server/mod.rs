@@ -8,7 +8,8 @@ mod throttle;
 pub use replies::Replies;
 
 use super::address::Listener;
-use super::{Address, LinkError, Limits, tls};
+use super::inner::Inner;
+use super::{Address, Limits, LinkError, tls};
 use crate::identity::{Identity, PublicKey};
 use crate::proto;
 use connection::Shared;
@@ -105,13 +106,13 @@ impl Server {
     /// [`LinkError::Io`] when a socket cannot be bound.
     pub async fn bind(config: ServerConfig) -> Result<Self, LinkError> {
         let tls = tls::server(&config.identity)?;
-        let inner = inner_path(&config.private_dir)?;
+        let inner = Inner::new(&config.private_dir, 'r')?;
+        inner.sweep().await;
         let mut router = RouterSocket::new();
-        let endpoint = format!("ipc://{}", inner.display());
-        router.bind(&endpoint).await.map_err(|e| LinkError::Io(format!("the inner socket: {e}")))?;
-        let listener = Listener::bind(&config.address).await.map_err(|e| {
-            LinkError::Io(format!("{} cannot be listened at: {e}", config.address))
-        })?;
+        router.bind(&inner.endpoint()).await.map_err(|e| LinkError::Io(format!("the inner socket: {e}")))?;
+        let listener = Listener::bind(&config.address)
+            .await
+            .map_err(|e| LinkError::Io(format!("{} cannot be listened at: {e}", config.address)))?;
         let address = listener.address(&config.address);
         let (out, from_router) = router.split();
         let (queue, incoming) = mpsc::channel(QUEUE);
@@ -164,36 +165,34 @@ impl Drop for Server {
     }
 }
 
-/// A short name inside the private folder, new for every server; what an older one left there goes.
-fn inner_path(folder: &std::path::Path) -> Result<PathBuf, LinkError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let path = folder.join(format!("r{}-{}", std::process::id(), super::unique()));
-    let _ = std::fs::remove_file(&path);
-    Ok(path)
-}
-
-/// From the ROUTER to the service; a message that is no request costs its sender the connection.
+/// From the ROUTER to the service; a message that is no request costs its sender the connection. Never waits for a
+/// client: one that does not read its replies must not stop the others.
 async fn receive(mut router: RouterRecvHalf, queue: mpsc::Sender<Incoming>, replies: Replies) {
     while let Ok(message) = router.recv().await {
-        let (Some(route), Some(body), None) = (message.get(0), message.get(1), message.get(2)) else { continue };
+        let (Some(route), Some(body)) = (message.get(0), message.get(1)) else { continue };
         let Ok(route) = std::str::from_utf8(route) else { continue };
         let peer = Peer { route: route.into() };
-        match proto::Request::decode(body.clone()) {
-            Ok(proto::Request { id, body: Some(proto::request::Body::Enroll(_)) }) => {
-                // Known already, else it would not be here: nothing is used up.
-                let body = proto::reply::Body::Enrolled(proto::Enrolled {});
-                let _ = replies.send(&peer, proto::Reply { id, body: Some(body) }).await;
-            }
-            Ok(request) => {
-                if queue.send(Incoming::Request { peer, request }).await.is_err() {
-                    return;
-                }
-            }
-            Err(_) => {
+        let request = match (proto::Request::decode(body.clone()), message.get(2)) {
+            (Ok(request), None) => request,
+            _ => {
                 tracing::warn!(peer = ?peer, "not a request; dropping the connection");
                 replies.drop_peer(&peer);
+                continue;
             }
-        }
+        };
+        let id = request.id;
+        let answer = match request.body {
+            // Known already, else it would not be here: nothing is used up.
+            Some(proto::request::Body::Enroll(_)) => proto::reply::Body::Enrolled(proto::Enrolled {}),
+            // The link's own question, so that a busy service is not taken for a dead line.
+            Some(proto::request::Body::Ping(_)) => proto::reply::Body::Pong(proto::Pong {}),
+            _ => {
+                let Ok(slot) = queue.reserve().await else { return };
+                // Nothing of a connection comes after its `Gone`.
+                replies.while_here(&peer, || slot.send(Incoming::Request { peer: peer.clone(), request }));
+                continue;
+            }
+        };
+        replies.offer(&peer, proto::Reply { id, body: Some(answer) }).await;
     }
 }

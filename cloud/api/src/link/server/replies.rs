@@ -1,6 +1,6 @@
 //! The way back to the clients, with a credit of bytes per connection: a slow reader slows its own answers down.
 
-use super::super::{LinkError, Limits};
+use super::super::{Limits, LinkError};
 use super::Peer;
 use crate::proto;
 use bytes::Bytes;
@@ -42,10 +42,30 @@ impl Replies {
         if bytes.len() > self.limits.message {
             return Err(LinkError::Protocol("a reply beyond the limits"));
         }
-        let credit = self.lines().get(peer).map(|l| Arc::clone(&l.credit)).ok_or(LinkError::Lost)?;
-        let wanted = bytes.len().min(self.limits.unsent) as u32;
+        let credit = self.credit(peer)?;
         // The relay gives it back when the bytes are out.
-        credit.acquire_many(wanted).await.map_err(|_| LinkError::Lost)?.forget();
+        credit.acquire_many(self.cost(&bytes)).await.map_err(|_| LinkError::Lost)?.forget();
+        self.route(peer, bytes).await
+    }
+
+    /// Sends a small reply if there is credit for it, and never waits for any.
+    pub(super) async fn offer(&self, peer: &Peer, reply: proto::Reply) {
+        let bytes = reply.encode_to_vec();
+        let Ok(credit) = self.credit(peer) else { return };
+        let Ok(permit) = credit.try_acquire_many(self.cost(&bytes)) else { return };
+        permit.forget();
+        let _ = self.route(peer, bytes).await;
+    }
+
+    fn credit(&self, peer: &Peer) -> Result<Arc<Semaphore>, LinkError> {
+        self.lines().get(peer).map(|l| Arc::clone(&l.credit)).ok_or(LinkError::Lost)
+    }
+
+    fn cost(&self, bytes: &[u8]) -> u32 {
+        Limits::cost(bytes.len(), self.limits.unsent)
+    }
+
+    async fn route(&self, peer: &Peer, bytes: Vec<u8>) -> Result<(), LinkError> {
         let route = Bytes::copy_from_slice(peer.route().as_bytes());
         let message = ZmqMessage::try_from(vec![route, Bytes::from(bytes)]).map_err(|_| LinkError::Lost)?;
         self.router.clone().send(message).await.map_err(|_| LinkError::Lost)
@@ -57,6 +77,14 @@ impl Replies {
         let found = (Arc::clone(&line.credit), Arc::clone(&line.dropped));
         self.lines().insert(peer.clone(), line);
         found
+    }
+
+    /// Does `then` unless the connection is gone; it cannot go meanwhile.
+    pub(super) fn while_here(&self, peer: &Peer, then: impl FnOnce()) {
+        let lines = self.lines();
+        if lines.contains_key(peer) {
+            then();
+        }
     }
 
     /// The connection is gone: whoever waits for credit learns it.

@@ -20,13 +20,21 @@ impl Throttle {
             self.second = now;
             self.counts.clear();
         }
-        let Some(source) = source else { return true };
+        let Some(source) = source.map(network) else { return true };
         if self.counts.len() >= SOURCES && !self.counts.contains_key(&source) {
             return false;
         }
         let count = self.counts.entry(source).or_default();
         *count += 1;
         *count <= per_second
+    }
+}
+
+/// One line of the other end: an IPv6 host has a whole /64 of addresses.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => IpAddr::from((u128::from(address) & !u128::from(u64::MAX)).to_be_bytes()),
+        address => address,
     }
 }
 
@@ -42,5 +50,7 @@ mod tests {
         assert_eq!(admitted, 3);
         assert!(throttle.admits(b, 7, 3) && throttle.admits(None, 7, 0));
         assert!(throttle.admits(a, 8, 3));
+        let six = |last| Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
+        assert!(throttle.admits(six(1), 8, 1) && !throttle.admits(six(2), 8, 1));
     }
 }
