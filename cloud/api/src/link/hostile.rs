@@ -330,3 +330,39 @@ async fn an_exchange_that_nobody_reads_does_not_stop_the_others() {
     assert_eq!((held, end), (3, LinkError::Lost));
     cloud.abort();
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_costs_its_credit_and_waits_alone() {
+    const SIZE: usize = 64 << 10;
+    const COUNT: usize = 256;
+    let mut place = Place::new();
+    place.limits.unsent = 1 << 20;
+    let mut server = place.server().await;
+    let (mut lazy, mut honest) = (place.peer(&place.device).await, place.peer(&place.device).await);
+    zmtp::send(&mut lazy, &request(1, hello())).await.unwrap();
+    let Some(Incoming::Request { peer, .. }) = server.recv().await else { panic!("no request") };
+    let (replies, sent) = (server.replies(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&sent);
+    let sender = tokio::spawn(async move {
+        for first in 0.. {
+            let states = vec![0; SIZE];
+            let chunk = reply::Body::EncodeChunk(proto::EncodeChunk { first, count: 1, states });
+            replies.send(&peer, proto::Reply { id: 1, body: Some(chunk) }).await?;
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok::<_, LinkError>(())
+    });
+    // Credit, one message in each direction of the relay, and what the kernel's two sockets hold.
+    let most = (1 << 20) / SIZE + 2 + (1 << 20) / SIZE;
+    for n in 0..COUNT {
+        zmtp::send(&mut honest, &request(7, request::Body::Ping(proto::Ping {}))).await.unwrap();
+        assert!(matches!(reply_to(&mut honest).await, reply::Body::Pong(_)));
+        let reply::Body::EncodeChunk(chunk) = reply_to(&mut lazy).await else { panic!("no chunk") };
+        assert_eq!(chunk.first as usize, n);
+        let ahead = sent.load(Ordering::Relaxed) - n;
+        assert!(ahead <= most, "{ahead} replies ahead of their reader");
+    }
+    // Gone while its sender waits: the sender learns it.
+    drop(lazy);
+    assert_eq!(sender.await.unwrap(), Err(LinkError::Lost));
+}
