@@ -275,6 +275,7 @@ async fn a_cloud_that_falls_silent_or_hangs_up_is_away() {
     silent.abort();
     let _ = silent.await;
 
+    place.limits = Limits::default();
     let hangs_up = impostor(&place, |mut stream| async move {
         // After the first real request.
         while let Ok(Some(parts)) = zmtp::receive(&mut stream, &Limits::default()).await {
@@ -294,7 +295,7 @@ async fn a_cloud_that_falls_silent_or_hangs_up_is_away() {
 async fn an_exchange_that_nobody_reads_does_not_stop_the_others() {
     let mut place = Place::new();
     place.limits.unread = 1 << 20;
-    place.limits.heartbeat = (Duration::from_millis(20), Duration::from_millis(300));
+    place.limits.heartbeat = (Duration::from_millis(50), Duration::from_secs(1));
     // Answers exchange 1 with 4 MiB, exchange 2 with the number of cancels seen.
     let cloud = impostor(&place, |mut stream| async move {
         while let Ok(Some(parts)) = zmtp::receive(&mut stream, &Limits::default()).await {
