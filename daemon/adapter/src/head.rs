@@ -26,7 +26,7 @@ impl Head {
     /// [`AdapterError::Shape`] when the length does not match the sizes.
     pub fn from_q8_0(bytes: &[u8], vocab: usize, hidden: usize) -> Result<Self> {
         let expected = vocab.checked_mul(hidden / BLOCK).and_then(|n| n.checked_mul(BLOCK_BYTES));
-        if hidden == 0 || hidden % BLOCK != 0 || vocab == 0 || expected != Some(bytes.len()) {
+        if hidden == 0 || !hidden.is_multiple_of(BLOCK) || vocab == 0 || expected != Some(bytes.len()) {
             return Err(AdapterError::Shape(format!(
                 "a head of {vocab} x {hidden} does not fit into {} bytes",
                 bytes.len()

@@ -56,7 +56,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { rate: 1e-3, epochs: 8, dropout: 0.1, batch: 256, lambda: crate::LAMBDA, kappa: None }
+        Self { rate: 2e-3, epochs: 12, dropout: 0.5, batch: 256, lambda: crate::LAMBDA, kappa: None }
     }
 }
 
@@ -91,11 +91,24 @@ pub struct Job {
 impl Job {
     /// Checks that lengths belong together and that there is something to train on.
     pub(crate) fn check(&self) -> Result<()> {
-        let Shape { hidden, vocab, layer_taps, .. } = self.shape;
+        let Shape { hidden, vocab, layer_taps, rank } = self.shape;
+        let sizes = [(hidden, 1 << 16), (vocab, 1 << 24), (layer_taps, 256), (rank, 1 << 12)];
+        if sizes.iter().any(|(size, limit)| *size == 0 || size > limit) {
+            return Err(AdapterError::Shape("sizes of the side network beyond all reason".into()));
+        }
+        let Settings { rate, dropout, lambda, kappa, .. } = self.settings;
+        let numbers = [rate, lambda, kappa.unwrap_or(0.0)];
+        if numbers.iter().any(|n| !n.is_finite() || *n < 0.0) || !(0.0..1.0).contains(&dropout) {
+            return Err(AdapterError::Shape("settings outside their ranges".into()));
+        }
         for turn in &self.turns {
             let n = turn.targets.len();
             if turn.taps.len() != n * layer_taps * hidden || turn.z.len() != n * hidden {
                 return Err(AdapterError::Shape("a turn's states do not match its tokens".into()));
+            }
+            let states = turn.taps.iter().chain(&turn.z).chain([&turn.weight]);
+            if !states.fold(true, |all, v| all & v.is_finite()) {
+                return Err(AdapterError::Shape("a turn holds a state that is no number".into()));
             }
             if turn.targets.iter().any(|t| *t as usize >= vocab) {
                 return Err(AdapterError::Shape("a turn holds a token beyond the vocabulary".into()));

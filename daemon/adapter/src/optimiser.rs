@@ -13,6 +13,11 @@ const CLIP: f64 = 1.0;
 /// Share of the steps in which the rate rises.
 const WARM_UP: f64 = 0.08;
 
+/// Rate of the ladder, in rates of U. A person's few thousand tokens choose how the ladder's features are used; let
+/// loose at U's own rate the ladder learns them by heart. Measured on 3 persona users, always open: -0.8 % at 1, -2.1 %
+/// at 0.1.
+const LADDER_RATE: f64 = 0.03;
+
 /// Moments of every parameter, in the order of the network's.
 #[derive(Clone)]
 pub(crate) struct AdamW {
@@ -51,8 +56,12 @@ impl AdamW {
         self.steps += 1;
         let correction1 = 1.0 - BETA1.powf(self.steps as f64);
         let correction2 = 1.0 - BETA2.powf(self.steps as f64);
+        let output = all.len().saturating_sub(1);
         let moments = self.first.iter_mut().zip(&mut self.second);
-        for ((variable, gradient), (first, second)) in network.variables().zip(&all).zip(moments) {
+        for (number, ((variable, gradient), (first, second))) in
+            network.variables().zip(&all).zip(moments).enumerate()
+        {
+            let rate = if number == output { rate } else { rate * LADDER_RATE };
             let mut values = variable.flatten_all()?.to_vec1::<f32>()?;
             let decay = if variable.dims().len() > 1 { rate * WEIGHT_DECAY } else { 0.0 };
             for (((value, g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {

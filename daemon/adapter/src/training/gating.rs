@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gate::{Gate, Samples, fit, table};
 
 /// Ridges tried, on standardised weights.
-const RIDGES: [f64; 5] = [3e-3, 1e-2, 3e-2, 0.1, 0.3];
+const RIDGES: [f64; 5] = [0.03, 0.1, 0.3, 1.0, 3.0];
 
 /// Training tokens of some folds.
 #[derive(Default)]

@@ -8,7 +8,7 @@ mod gating;
 mod step;
 
 use crate::adapter::Adapter;
-use crate::error::Result;
+use crate::error::{AdapterError, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::gate::Gate;
 use crate::head::Head;
@@ -20,8 +20,11 @@ use data::Data;
 
 /// Epochs without a better one after which a stage ends.
 const PATIENCE: u64 = 6;
-/// Early-stop tokens below which the last epoch is kept.
-const ENOUGH_TO_STOP: usize = 200;
+/// Early-stop tokens below which the last epoch is kept: the folds, which hold back far more, have chosen how many.
+const ENOUGH_TO_STOP: usize = 1000;
+/// Gate probability with which an epoch of a fold is judged. Judged always open, a fold stops on tokens that a gate
+/// would have kept closed: after 1 to 3 epochs instead of 8, at half the gain (3 persona users).
+const JUDGED_AT: f64 = 0.5;
 /// Share of the final steps with every position open.
 const WARM_START: f64 = 0.2;
 
@@ -89,6 +92,9 @@ impl<'a> Training<'a> {
     /// [`crate::AdapterError`] when the job does not hold together or holds nothing to train on.
     pub fn new(job: &'a Job, head: &'a Head) -> Result<Self> {
         job.check()?;
+        if (head.hidden(), head.vocab()) != (job.shape.hidden, job.shape.vocab) {
+            return Err(AdapterError::Shape("the head is of another backbone than the job".into()));
+        }
         let dense = head.dense()?;
         let data = Data::new(job, head, &dense)?;
         let network = newborn(job)?;
@@ -182,9 +188,10 @@ impl<'a> Training<'a> {
         let weight: f64 = losses.iter().map(|l| l.weight).sum::<f64>().max(1e-9);
         let mean =
             |f: &dyn Fn(&step::Loss) -> f64| losses.iter().map(|l| l.weight * f(l)).sum::<f64>() / weight;
-        let (base, open) = (mean(&|l| l.base), mean(&|l| l.open));
-        self.last = Some((base, open));
-        Ok((open, losses.iter().map(|l| (l.base - l.open) as f32).collect()))
+        let mixed =
+            |l: &step::Loss| -((1.0 - JUDGED_AT) * (-l.base).exp() + JUDGED_AT * (-l.open).exp()).ln();
+        self.last = Some((mean(&|l| l.base), mean(&|l| l.open)));
+        Ok((mean(&mixed), losses.iter().map(|l| (l.base - l.open) as f32).collect()))
     }
 
     fn end_stage(&mut self) -> Result<()> {
@@ -214,8 +221,9 @@ impl<'a> Training<'a> {
     fn progress(&self, batches: u64) -> Progress {
         let stages = self.folds() + 1;
         let epochs = self.job.settings.epochs.max(1);
-        let total = stages * epochs * batches;
-        let done = (self.stage * epochs + self.epoch) * batches + self.batch;
+        let total = stages.saturating_mul(epochs).saturating_mul(batches);
+        let epoch = self.stage.saturating_mul(epochs).saturating_add(self.epoch);
+        let done = epoch.saturating_mul(batches).saturating_add(self.batch);
         let stage = if self.finished {
             "done".to_owned()
         } else if self.in_final() {
@@ -248,7 +256,13 @@ impl<'a> Training<'a> {
 
 fn newborn(job: &Job) -> Result<SideNetwork> {
     match &job.parent {
-        Some(bytes) => Ok(Adapter::from_bytes(bytes)?.network),
+        Some(bytes) => {
+            let parent = Adapter::from_bytes(bytes)?;
+            if parent.shape() != job.shape || !job.variant.served_by(parent.variant()) {
+                return Err(AdapterError::Shape("the adapter to go on from is of another kind".into()));
+            }
+            Ok(parent.network)
+        }
         None => SideNetwork::birth(job.shape, job.seed),
     }
 }

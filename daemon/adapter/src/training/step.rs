@@ -143,3 +143,80 @@ fn aligned(row: &mut [f32]) {
     let shift = largest + sum.ln() as f32;
     row.iter_mut().for_each(|l| *l -= shift);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Job, Part, Settings, Turn};
+    use crate::{Shape, Variant};
+    use candle_core::{D, Var};
+
+    const SHAPE: Shape = Shape { hidden: 32, vocab: 40, layer_taps: 1, rank: 4 };
+
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        let mut rng = Rng::at(seed, &[]);
+        (0..count).map(|_| rng.normal() as f32).collect()
+    }
+
+    /// The whole objective by autograd through the head, as a plain program would write it.
+    fn by_autograd(
+        training: &Training<'_>,
+        batch: &Gathered,
+        at: &Tensor,
+        p: &[f32],
+        kappa: f32,
+    ) -> Vec<f32> {
+        let hidden = Var::from_tensor(at).unwrap();
+        let log_softmax = |x: &Tensor| {
+            let logits = x.matmul(&training.dense.t().unwrap()).unwrap();
+            candle_nn::ops::log_softmax(&logits, D::Minus1).unwrap()
+        };
+        let (base, open) = (log_softmax(&batch.z).detach(), log_softmax(&hidden));
+        let n = p.len();
+        let ids = Tensor::from_slice(&batch.targets, (n, 1), &Device::Cpu).unwrap();
+        let of_target = |x: &Tensor| x.gather(&ids, 1).unwrap().squeeze(1).unwrap().exp().unwrap();
+        let p = Tensor::from_slice(p, n, &Device::Cpu).unwrap();
+        let closed = p.affine(-1.0, 1.0).unwrap();
+        let mix = ((&closed * of_target(&base)).unwrap() + (&p * of_target(&open)).unwrap()).unwrap();
+        let kl = (base.exp().unwrap() * (&base - &open).unwrap()).unwrap().sum(1).unwrap();
+        let anchor = (closed * kl).unwrap().affine(f64::from(kappa), 0.0).unwrap();
+        let loss = (anchor - mix.log().unwrap()).unwrap();
+        let weights = Tensor::from_slice(&batch.weights, n, &Device::Cpu).unwrap();
+        let total = batch.weights.iter().sum::<f32>();
+        let loss = ((loss * weights).unwrap().sum_all().unwrap() / f64::from(total)).unwrap();
+        let gradients = loss.backward().unwrap();
+        gradients.get(&hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_gradient_by_hand_is_that_of_autograd_through_the_head() {
+        let head = crate::head::tests::random(SHAPE.vocab, SHAPE.hidden, 4);
+        let turn = |weight: f32, seed: u64| Turn {
+            conversation: seed,
+            own: true,
+            weight,
+            part: Part::Train,
+            targets: (0..6).map(|i| (i * 7 + seed as u32) % 40).collect(),
+            taps: numbers(6 * 32, seed),
+            z: numbers(6 * 32, seed + 10),
+        };
+        let (variant, settings) = (Variant::Spa, Settings::default());
+        let turns = vec![turn(1.0, 1), turn(0.5, 2)];
+        let job = Job { shape: SHAPE, variant, settings, turns, parent: None, seed: 1 };
+        let training = Training::new(&job, &head).unwrap();
+        let batch = training.gather(&[0, 1]).unwrap();
+        let at =
+            (&batch.z + Tensor::from_vec(numbers(12 * 32, 30), (12, 32), &Device::Cpu).unwrap()).unwrap();
+        let mixed: Vec<f32> = (0..12u8).map(|i| f32::from(i) / 11.0).collect();
+        for (p, kappa) in [(vec![1.0; 12], 0.3), (mixed.clone(), 0.0), (mixed, 0.3)] {
+            let found = training.hidden_gradient(&batch, &at, &p, kappa).unwrap();
+            let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let expected = by_autograd(&training, &batch, &at, &p, kappa);
+            let largest = expected.iter().fold(0f32, |m, g| m.max(g.abs()));
+            assert!(largest > 1e-3);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-4 * largest, "{found} {expected}");
+            }
+        }
+    }
+}
