@@ -54,9 +54,14 @@ pub struct Settings {
     pub kappa: Option<f64>,
 }
 
+/// Measured on the bundled backbone and the test conversations of 14 persona users (about 5,000 lesson tokens each, one
+/// seed): gated NLL against base -3.4 % in the mean and -2.9 % in the median (-0.6 to -12.7), gated cost below base for
+/// all 14, open rate 0.02 to 0.31. Rate, epochs, dropout and batch were compared on three of the 14; the other eleven
+/// alone give -3.6 % and -2.9 %. More epochs or a higher rate gain more where the gate opens, and cost the always-open
+/// variants, which share the weights, what they gain.
 impl Default for Settings {
     fn default() -> Self {
-        Self { rate: 2e-3, epochs: 12, dropout: 0.5, batch: 256, lambda: crate::LAMBDA, kappa: None }
+        Self { rate: 2e-3, epochs: 12, dropout: 0.5, batch: 128, lambda: crate::LAMBDA, kappa: None }
     }
 }
 

@@ -8,7 +8,8 @@ use crate::rng::Rng;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeSet;
 
-/// Tokens from which four folds are used instead of two.
+/// Tokens from which four folds are used instead of two. Below, four opened more (13 % against 8 %), gained no more
+/// and took 1.7 times as long (3 persona users, 5 epochs at rate 3e-3).
 const MANY_TOKENS: usize = 10_000;
 /// Rows of logits computed at once, in values.
 pub(super) const LOGITS_AT_ONCE: usize = 2 << 20;

@@ -21,9 +21,10 @@ use data::Data;
 /// Epochs without a better one after which a stage ends.
 const PATIENCE: u64 = 6;
 /// Early-stop tokens below which the last epoch is kept: the folds, which hold back far more, have chosen how many.
+/// An always-open variant has no folds, and any early-stop token is better than none.
 const ENOUGH_TO_STOP: usize = 1000;
-/// Gate probability with which an epoch of a fold is judged. Judged always open, a fold stops on tokens that a gate
-/// would have kept closed: after 1 to 3 epochs instead of 8, at half the gain (3 persona users).
+/// Gate probability with which an epoch of a fold is judged. Judged always open, a fold stops for tokens that a gate
+/// keeps closed: gated NLL -1.4 % instead of -2.0 % (3 persona users, 5 epochs at rate 3e-3, ladder at 0.1).
 const JUDGED_AT: f64 = 0.5;
 /// Share of the final steps with every position open.
 const WARM_START: f64 = 0.2;
@@ -175,7 +176,8 @@ impl<'a> Training<'a> {
     fn measure(&mut self) -> Result<(f64, Vec<f32>)> {
         if self.in_final() {
             let stop: Vec<&Turn> = self.job.turns.iter().filter(|t| t.part == Part::EarlyStop).collect();
-            if stop.iter().map(|t| t.targets.len()).sum::<usize>() < ENOUGH_TO_STOP {
+            let enough = if self.epochs.is_empty() { 1 } else { ENOUGH_TO_STOP };
+            if stop.iter().map(|t| t.targets.len()).sum::<usize>() < enough {
                 // Too few to judge by: later is better.
                 return Ok((-(self.epoch as f64), Vec::new()));
             }
