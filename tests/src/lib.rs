@@ -116,7 +116,8 @@ impl Home {
                 let kind = entry.file_type().unwrap();
                 if kind.is_dir() {
                     folders.push(entry.path());
-                } else if kind.is_file() && !except.iter().any(|e| entry.file_name().to_string_lossy() == *e) {
+                } else if kind.is_file() && !except.iter().any(|e| entry.file_name().to_string_lossy() == *e)
+                {
                     found.push((entry.path(), std::fs::read(entry.path()).unwrap()));
                 }
             }

@@ -1,0 +1,99 @@
+//! Fetches the states of a conversation's turns from the cloud: once, window by window (method, section 5).
+
+use super::import::Line;
+use super::window::{Window, windows};
+use crate::kit::Kit;
+use aside_cloud_api::link::client::Link;
+use aside_cloud_api::link::LinkError;
+use aside_cloud_api::proto::{self, reply, request};
+use std::ops::Range;
+
+/// The targets of one turn and the states that predict them, as they came over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedTurn {
+    /// Number of the message in its conversation.
+    pub turn: usize,
+    /// Tokens of the message text and the end marker.
+    pub targets: Vec<u32>,
+    /// One codec state per target.
+    pub states: Vec<u8>,
+}
+
+/// Why a conversation has no states.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The link broke or the cloud refused.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The kit's template or tokenizer failed.
+    #[error("the conversation does not fit the model's chat template: {0}")]
+    Template(String),
+    /// States of a wrong size or number came.
+    #[error("the cloud sent states that do not match its own description")]
+    States,
+}
+
+/// Encodes the turns of a conversation; system messages are context only.
+///
+/// # Errors
+/// [`EncodeError`]; a broken link may be tried again.
+pub async fn encode(link: &Link, kit: &Kit, lines: &[Line]) -> Result<Vec<EncodedTurn>, EncodeError> {
+    let conversation = kit.encode_conversation(lines).map_err(|e| EncodeError::Template(e.to_string()))?;
+    let turns: Vec<(usize, Range<usize>)> = conversation
+        .spans
+        .iter()
+        .cloned()
+        .enumerate()
+        .filter(|(turn, _)| lines.get(*turn).is_some_and(|l| l.role != super::import::Role::System))
+        .collect();
+    let mut out: Vec<EncodedTurn> = Vec::new();
+    for window in windows(conversation.ids.len(), &turns, kit.window()) {
+        let states = fetch(link, kit, &conversation.ids, &window).await?;
+        let first = first_state(&window);
+        let bytes = kit.layout().bytes();
+        for (turn, range) in window.targets {
+            // The state at t predicts t + 1.
+            let from = (range.start - 1 - first) * bytes;
+            let piece = states.get(from..from + range.len() * bytes).ok_or(EncodeError::States)?;
+            let targets = conversation.ids.get(range).ok_or(EncodeError::States)?;
+            match out.last_mut().filter(|last| last.turn == turn) {
+                Some(last) => {
+                    last.targets.extend_from_slice(targets);
+                    last.states.extend_from_slice(piece);
+                }
+                None => {
+                    out.push(EncodedTurn { turn, targets: targets.to_vec(), states: piece.to_vec() });
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Position of the first state that a window needs.
+fn first_state(window: &Window) -> usize {
+    window.targets.first().map_or(window.tokens.start, |(_, range)| range.start.saturating_sub(1))
+}
+
+/// The states from the first one needed to the last token but one.
+async fn fetch(link: &Link, kit: &Kit, ids: &[u32], window: &Window) -> Result<Vec<u8>, EncodeError> {
+    let tokens = ids.get(window.tokens.start..window.tokens.end.saturating_sub(1)).ok_or(EncodeError::States)?;
+    let from = first_state(window) - window.tokens.start;
+    let body = proto::Encode { tokens: tokens.to_vec(), from: from as u32 };
+    let mut exchange = link.open(request::Body::Encode(body)).await?;
+    let bytes = kit.layout().bytes();
+    let mut states = Vec::with_capacity((tokens.len() - from) * bytes);
+    loop {
+        match exchange.next().await? {
+            reply::Body::EncodeChunk(chunk) => {
+                let expected = from + states.len() / bytes;
+                if chunk.first as usize != expected || chunk.states.len() != chunk.count as usize * bytes {
+                    return Err(EncodeError::States);
+                }
+                states.extend_from_slice(&chunk.states);
+            }
+            reply::Body::EncodeDone(_) if states.len() == (tokens.len() - from) * bytes => return Ok(states),
+            _ => return Err(EncodeError::States),
+        }
+    }
+}
