@@ -13,11 +13,21 @@
 )]
 
 pub mod cloud;
+mod faults;
 pub mod keys;
 pub mod kit;
+pub mod learn;
 pub mod serve;
 pub mod turn;
 pub mod vault;
+
+use std::time::SystemTime;
+
+/// Unix seconds.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
 
 /// Bytes as lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -50,6 +50,15 @@ impl Adapter {
         self.gate.as_ref()
     }
 
+    /// The same with the gate's threshold raised so that its open rate stays within `budget`, a share; 1 sets no limit.
+    #[must_use]
+    pub fn within(mut self, budget: f32) -> Self {
+        if let Some(gate) = self.gate.as_mut().filter(|_| budget < 1.0) {
+            gate.threshold = gate.threshold.max(gate.threshold_for(budget));
+        }
+        self
+    }
+
     /// Parameters of side network and gate.
     #[must_use]
     pub fn parameters(&self) -> u64 {

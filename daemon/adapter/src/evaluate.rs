@@ -67,6 +67,28 @@ pub fn evaluate<'a>(
 }
 
 impl Evaluation {
+    /// Both together: means over the tokens of both.
+    #[must_use]
+    pub fn joined(self, other: Self) -> Self {
+        let n = (self.tokens + other.tokens).max(1) as f64;
+        let (a, b) = (self.tokens as f64 / n, other.tokens as f64 / n);
+        let mut counts = self.differs_open;
+        for (count, more) in counts.iter_mut().flatten().zip(other.differs_open.iter().flatten()) {
+            *count += more;
+        }
+        Self {
+            tokens: self.tokens + other.tokens,
+            nll_base: a * self.nll_base + b * other.nll_base,
+            nll_open: a * self.nll_open + b * other.nll_open,
+            nll_gated: a * self.nll_gated + b * other.nll_gated,
+            gated_cost: a * self.gated_cost + b * other.gated_cost,
+            open_rate: a * self.open_rate + b * other.open_rate,
+            diff_rate: a * self.diff_rate + b * other.diff_rate,
+            diff_pick_rate: a * self.diff_pick_rate + b * other.diff_pick_rate,
+            differs_open: counts,
+        }
+    }
+
     fn averaged(mut self, lambda: f64) -> Self {
         let n = self.tokens.max(1) as f64;
         let [[_, same_open], [differ_closed, differ_open]] = self.differs_open;

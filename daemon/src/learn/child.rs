@@ -5,6 +5,7 @@ use super::frame::{self, Kind};
 use super::report::{Numbers, Report};
 use aside_adapter::{Head, Job, Training};
 use std::io::{self, Read};
+use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ struct Work {
 
 /// Trains until done and gives the exit code; the process ends early when standard input closes.
 #[must_use]
-pub fn train_child() -> i32 {
+pub fn train_child() -> ExitCode {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut input = io::stdin().lock();
@@ -35,13 +36,13 @@ pub fn train_child() -> i32 {
     let mut output = io::stdout().lock();
     let trained = match receiver.recv() {
         Ok(Ok(work)) => train(&work, &mut output),
-        _ => return 1,
+        _ => return ExitCode::FAILURE,
     };
     match trained {
-        Ok(()) => 0,
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             let _ = frame::write(&mut output, Kind::Failed, why.as_bytes());
-            1
+            ExitCode::FAILURE
         }
     }
 }
@@ -74,7 +75,7 @@ fn train(work: &Work, output: &mut impl io::Write) -> Result<(), String> {
     while let Some(progress) = training.step().map_err(|e| e.to_string())? {
         if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
             reported = Some(Instant::now());
-            let report = serde_json::to_vec(&Report::from(&progress)).map_err(|e| e.to_string())?;
+            let report = serde_json::to_vec(&Report::from(progress)).map_err(|e| e.to_string())?;
             send(output, Kind::Progress, &report)?;
         }
         if saved.elapsed() >= CHECKPOINT_EVERY {

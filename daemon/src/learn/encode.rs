@@ -10,18 +10,18 @@ use std::ops::Range;
 
 /// The targets of one turn and the states that predict them, as they came over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedTurn {
+pub(super) struct EncodedTurn {
     /// Number of the message in its conversation.
-    pub turn: usize,
+    pub(super) turn: usize,
     /// Tokens of the message text and the end marker.
-    pub targets: Vec<u32>,
+    pub(super) targets: Vec<u32>,
     /// One codec state per target.
-    pub states: Vec<u8>,
+    pub(super) states: Vec<u8>,
 }
 
 /// Why a conversation has no states.
 #[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
+pub(super) enum EncodeError {
     /// The link broke or the cloud refused.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -37,7 +37,7 @@ pub enum EncodeError {
 ///
 /// # Errors
 /// [`EncodeError`]; a broken link may be tried again.
-pub async fn encode(link: &Link, kit: &Kit, lines: &[Line]) -> Result<Vec<EncodedTurn>, EncodeError> {
+pub(super) async fn encode(link: &Link, kit: &Kit, lines: &[Line]) -> Result<Vec<EncodedTurn>, EncodeError> {
     let conversation = kit.encode_conversation(lines).map_err(|e| EncodeError::Template(e.to_string()))?;
     let turns: Vec<(usize, Range<usize>)> = conversation
         .spans

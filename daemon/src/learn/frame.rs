@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Resume,
     /// To the trainer: all is there, begin.
     Start,
-    /// From the trainer: a [`super::trainer::Report`] as JSON.
+    /// From the trainer: a [`super::report::Report`] as JSON.
     Progress,
     /// From the trainer: the exact state, to resume from.
     Checkpoint,

@@ -5,44 +5,68 @@ use serde::{Deserialize, Serialize};
 
 /// How far a training is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub(super) struct Report {
     /// Steps done and in all.
-    pub done: u64,
+    pub(super) done: u64,
     /// See `done`.
-    pub total: u64,
+    pub(super) total: u64,
     /// What it is doing, in words.
-    pub detail: String,
-    /// Nats per token on early-stop turns, once measured: base and gated.
-    pub nll: Option<(f64, f64)>,
+    pub(super) detail: String,
+    /// Nats per token on turns the network was not fitted on, once measured: of base and of the network.
+    pub(super) nll: Option<(f64, f64)>,
 }
 
-/// What was measured of a candidate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Numbers {
+impl From<Progress> for Report {
+    fn from(p: Progress) -> Self {
+        Self { done: p.done, total: p.total, detail: p.stage, nll: p.nll }
+    }
+}
+
+/// What was measured of a version; what an older build did not measure is unknown.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Numbers {
     /// On held-out turns; absent when there were none.
-    pub held_out: Option<Measured>,
+    pub(super) held_out: Option<Measured>,
     /// Epochs of the final network.
-    pub epochs: u32,
+    pub(super) epochs: u32,
     /// Parameters of side network and gate.
-    pub parameters: u64,
+    pub(super) parameters: u64,
     /// Threshold of the gate and its table threshold -> open rate.
-    pub threshold: f64,
+    pub(super) threshold: f64,
     /// See `threshold`.
-    pub table: Vec<(f64, f64)>,
+    pub(super) table: Vec<(f64, f64)>,
+    /// Seconds of the trainer, pauses and interruptions left out as far as the daemon saw them.
+    pub(super) train_seconds: f64,
+}
+
+impl From<&Candidate> for Numbers {
+    fn from(candidate: &Candidate) -> Self {
+        let gate = candidate.adapter.gate();
+        let table = gate.map(|g| g.table.iter().map(|(t, r)| (f64::from(*t), f64::from(*r))).collect());
+        Self {
+            held_out: Some(&candidate.held_out).filter(|e| e.tokens > 0).map(Measured::from),
+            epochs: u32::try_from(candidate.epochs).unwrap_or(u32::MAX),
+            parameters: candidate.adapter.parameters(),
+            threshold: gate.map_or(0.0, |g| f64::from(g.threshold)),
+            table: table.unwrap_or_default(),
+            train_seconds: 0.0,
+        }
+    }
 }
 
 /// [`Evaluation`] as it is stored and sent.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "names of method, section 7; see aside_adapter::Evaluation")]
-pub struct Measured {
-    pub tokens: u64,
-    pub nll_base: f64,
-    pub nll_open: f64,
-    pub nll_gated: f64,
-    pub gated_cost: f64,
-    pub open_rate: f64,
-    pub diff_rate: f64,
-    pub diff_pick_rate: f64,
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Measured {
+    tokens: u64,
+    nll_base: f64,
+    nll_open: f64,
+    nll_gated: f64,
+    gated_cost: f64,
+    open_rate: f64,
+    diff_rate: f64,
+    diff_pick_rate: f64,
 }
 
 impl From<&Evaluation> for Measured {

@@ -2,18 +2,21 @@
 
 use super::frame::{self, Kind};
 use super::report::{Numbers, Report};
-use std::path::PathBuf;
+use std::path::Path;
+use rustix::process::{Pid, Signal, kill_process, setpriority_process};
+use std::convert::Infallible;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, watch};
 
 /// What the child needs.
-pub(super) struct Order {
+pub(super) struct Order<'a> {
     /// The binary to start, with `daemon train`.
-    pub(super) binary: PathBuf,
+    pub(super) binary: &'a Path,
     /// See [`super::child::head_frame`].
-    pub(super) head: Vec<u8>,
-    pub(super) job: Vec<u8>,
+    pub(super) head: &'a [u8],
+    pub(super) job: &'a [u8],
     /// The checkpoint of an interrupted run of the same job.
     pub(super) resume: Option<Vec<u8>>,
     /// Threads of the child.
@@ -44,27 +47,26 @@ pub(super) enum TrainError {
     Report(#[from] serde_json::Error),
 }
 
-/// Trains. Dropping the future kills the child.
-pub(super) async fn train(order: Order, mut on: impl AsyncFnMut(Event)) -> Result<Trained, TrainError> {
+/// Trains, and rests while an answer runs; closes `events` at its end. Dropping the future kills the child.
+pub(super) async fn train(
+    order: Order<'_>,
+    answers: watch::Receiver<usize>,
+    events: mpsc::Sender<Event>,
+) -> Result<Trained, TrainError> {
     let mut child = spawn(&order)?;
     let (Some(mut input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(TrainError::Killed("no pipe".into()));
     };
-    // The pipe stays open until the end: its closing tells the child that the daemon is gone.
-    let fed = feed(&mut input, &order).await;
-    let mut numbers = None;
-    let outcome = loop {
-        match frame::receive(&mut output).await {
-            Ok((Kind::Progress, bytes)) => on(Event::Progress(serde_json::from_slice(&bytes)?)).await,
-            Ok((Kind::Checkpoint, bytes)) => on(Event::Checkpoint(bytes)).await,
-            Ok((Kind::Numbers, bytes)) => numbers = Some(serde_json::from_slice(&bytes)?),
-            Ok((Kind::Candidate, adapter)) => break numbers.take().map(|numbers| Trained { adapter, numbers }),
-            Ok((Kind::Failed, why)) => {
-                return Err(TrainError::Failed(String::from_utf8_lossy(&why).into_owned()));
-            }
-            Ok(_) | Err(_) => break None,
-        }
+    let talk = async {
+        // The pipe stays open until the end: its closing tells the child that the daemon is gone.
+        let fed = feed(&mut input, &order).await;
+        (collect(&mut output, events).await, fed)
     };
+    let (outcome, fed) = tokio::select! {
+        talked = talk => talked,
+        never = rest(&child, answers) => match never {},
+    };
+    let outcome = outcome?;
     let status = child.wait().await?;
     match outcome {
         Some(trained) => Ok(trained),
@@ -75,9 +77,55 @@ pub(super) async fn train(order: Order, mut on: impl AsyncFnMut(Event)) -> Resul
     }
 }
 
-fn spawn(order: &Order) -> std::io::Result<Child> {
+/// Reads until the last frame; `None` when the pipe breaks before it.
+async fn collect(
+    output: &mut ChildStdout,
+    events: mpsc::Sender<Event>,
+) -> Result<Option<Trained>, TrainError> {
+    let mut numbers = None;
+    loop {
+        match frame::receive(output).await {
+            Ok((Kind::Progress, bytes)) => {
+                let _ = events.send(Event::Progress(serde_json::from_slice(&bytes)?)).await;
+            }
+            Ok((Kind::Checkpoint, bytes)) => {
+                let _ = events.send(Event::Checkpoint(bytes)).await;
+            }
+            Ok((Kind::Numbers, bytes)) => numbers = Some(serde_json::from_slice(&bytes)?),
+            Ok((Kind::Candidate, adapter)) => {
+                return Ok(numbers.take().map(|numbers| Trained { adapter, numbers }));
+            }
+            Ok((Kind::Failed, why)) => {
+                return Err(TrainError::Failed(String::from_utf8_lossy(&why).into_owned()));
+            }
+            Ok(_) | Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// Stops the child while there is an answer, so that chat has the processor.
+async fn rest(child: &Child, mut answers: watch::Receiver<usize>) -> Infallible {
+    loop {
+        let busy = *answers.borrow_and_update() > 0;
+        if let Some(pid) = pid(child) {
+            let signal = if busy { Signal::STOP } else { Signal::CONT };
+            if let Err(e) = kill_process(pid, signal) {
+                tracing::warn!(error = %e, "the trainer cannot be paused");
+            }
+        }
+        if answers.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
+}
+
+fn spawn(order: &Order<'_>) -> std::io::Result<Child> {
     let threads = order.threads.max(1).to_string();
-    let child = Command::new(&order.binary)
+    let child = Command::new(order.binary)
         .args(["daemon", "train"])
         .env("CANDLE_NUM_THREADS", &threads)
         .env("RAYON_NUM_THREADS", &threads)
@@ -87,18 +135,18 @@ fn spawn(order: &Order) -> std::io::Result<Child> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+    if let Some(pid) = pid(&child) {
         // Chat comes first; a system that refuses this trains at normal priority.
-        if let Err(e) = rustix::process::setpriority_process(Some(pid), 19) {
+        if let Err(e) = setpriority_process(Some(pid), 19) {
             tracing::warn!(error = %e, "the trainer keeps normal priority");
         }
     }
     Ok(child)
 }
 
-async fn feed(input: &mut ChildStdin, order: &Order) -> std::io::Result<()> {
-    frame::send(input, Kind::Head, &order.head).await?;
-    frame::send(input, Kind::Job, &order.job).await?;
+async fn feed(input: &mut ChildStdin, order: &Order<'_>) -> std::io::Result<()> {
+    frame::send(input, Kind::Head, order.head).await?;
+    frame::send(input, Kind::Job, order.job).await?;
     if let Some(checkpoint) = &order.resume {
         frame::send(input, Kind::Resume, checkpoint).await?;
     }

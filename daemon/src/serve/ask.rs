@@ -11,8 +11,9 @@ use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{AskDone, AskEvent, AskNotice, AskRequest, AskStarted, Seconds, ask_event};
 
 use super::chat::{self, Stored};
-use super::faults::{blocking, kit_fault};
-use super::hub::{Hub, InUse, now};
+use crate::faults::{blocking, kit_fault};
+use super::hub::{Hub, InUse};
+use crate::now;
 use crate::cloud::{Connected, Key, random};
 use crate::kit::Message;
 use crate::turn::{Account, Chooser, Ended, Keeper, Mode, Outcome, Plan, Sink, Turn, drive, plan};

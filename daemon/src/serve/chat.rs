@@ -4,8 +4,8 @@ use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{self, AskRequest, ConversationHead, Source, Span};
 
 use super::ask::finished;
-use super::faults::blocking;
-use super::hub::now;
+use crate::faults::blocking;
+use crate::now;
 use crate::cloud::random;
 use crate::kit::Message;
 use crate::vault::{ConversationRow, MessageRow, TokenMark, Vault};

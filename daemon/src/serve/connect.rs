@@ -6,7 +6,7 @@ use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::{ConnectDone, ConnectEvent, LearnProgress, connect_event};
 use tokio::sync::mpsc;
 
-use super::faults::blocking;
+use crate::faults::blocking;
 use super::hub::Hub;
 use super::status::model_info;
 use super::unlock::identity;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aside_daemon_api::proto::{Check, LinkState};
 
-use super::faults::blocking;
+use crate::faults::blocking;
 use super::hub::{Hub, VaultView};
 use crate::kit::{Kit, cache};
 

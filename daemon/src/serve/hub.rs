@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use aside_adapter::Adapter;
 use aside_config::{Paths, Settings};
@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::RunConfig;
-use super::faults::{blocking, vault_fault};
-use super::learning::{Context, Learning};
+use crate::faults::{blocking, vault_fault};
 use crate::cloud::{Cloud, CloudConfig};
+use crate::learn::{Context, Learner};
 use crate::keys::KeyStore;
 use crate::vault::{AdapterRow, Vault};
 
@@ -63,7 +63,7 @@ pub struct Hub {
     /// One attempt to open the vault at a time.
     pub(super) opening: tokio::sync::Mutex<()>,
     pub(super) cloud: Cloud,
-    pub(super) learner: Option<Arc<dyn Learning>>,
+    pub(super) learner: Arc<Learner>,
     /// Number of answers that run.
     pub(super) answers: watch::Sender<usize>,
     /// Answers that may use the link at a time: the cloud admits eight requests of a client, and learning needs some.
@@ -93,7 +93,7 @@ impl Hub {
             vault: watch::Sender::new(found),
             opening: tokio::sync::Mutex::new(()),
             cloud,
-            learner: super::learner(),
+            learner: Arc::default(),
             answers: watch::Sender::new(0),
             at_once: Semaphore::new(AT_ONCE),
             changes: watch::Sender::new(0),
@@ -243,10 +243,4 @@ fn found(paths: &Paths) -> VaultView {
         }
         (true, _) => VaultView::Locked(String::new()),
     }
-}
-
-/// Unix seconds.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -6,10 +6,8 @@ mod ask;
 mod chat;
 mod connect;
 mod doctor;
-mod faults;
 mod hub;
 mod instance;
-pub mod learning;
 mod numbers;
 mod rpc;
 mod status;
@@ -107,9 +105,4 @@ pub async fn run_until(config: RunConfig, stop: CancellationToken) -> Result<(),
     instance.release();
     tracing::info!("the daemon has stopped");
     Ok(served?)
-}
-
-/// The room that learns.
-fn learner() -> Option<Arc<dyn learning::Learning>> {
-    None
 }

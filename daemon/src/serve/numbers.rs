@@ -4,7 +4,7 @@ use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::StatsReply;
 
 use super::ask::seconds;
-use super::faults::blocking;
+use crate::faults::blocking;
 use super::hub::Hub;
 
 /// The sums now.

@@ -11,14 +11,13 @@ use aside_daemon_api::proto::{
     RollbackRequest, SaveDraftReply, SaveDraftRequest, ShowAdapterRequest, StatsReply, StatsRequest,
     StatusReply, StatusRequest, StopReply, StopRequest, UnlockReply, UnlockRequest,
 };
-use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::faults::blocking;
+use crate::faults::blocking;
 use super::hub::Hub;
-use super::learning::{Events, Learning};
+use crate::learn::{Context, Events, Learner};
 use super::{adapters, ask, chat, connect, doctor, numbers, status, unlock};
 
 /// Events on their way to a slow front end.
@@ -43,16 +42,15 @@ impl Service {
     }
 
     /// A stream that the learner fills.
-    fn learner<T: Send + 'static>(
+    fn learner<T, F>(
         &self,
-        work: impl FnOnce(
-            Arc<dyn Learning>,
-            super::learning::Context,
-            Events<T>,
-        ) -> BoxFuture<'static, Result<(), Fault>>,
-    ) -> Answer<Stream<T>> {
-        let learner = self.0.learner.clone();
-        let learner = learner.ok_or_else(|| Fault::internal("this build cannot learn"))?;
+        work: impl FnOnce(Arc<Learner>, Context, Events<T>) -> F,
+    ) -> Answer<Stream<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<(), Fault>> + Send + 'static,
+    {
+        let learner = Arc::clone(&self.0.learner);
         let context = self.0.context()?;
         self.stream(|hub, sink| {
             let work = work(learner, context, sink.clone());

@@ -8,9 +8,8 @@ use aside_daemon_api::PROTOCOL;
 use aside_daemon_api::proto::{ModelInfo, StatusReply, VaultState};
 use tokio::sync::{mpsc, watch};
 
-use super::faults::blocking;
+use crate::faults::blocking;
 use super::hub::{Hub, VaultView};
-use super::learning::Progress;
 
 /// Changes within this time are one.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -18,8 +17,7 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// The status now.
 pub(super) async fn now(hub: &Hub) -> StatusReply {
     let cloud = hub.cloud.view().borrow().clone();
-    let progress =
-        hub.learner.as_ref().map_or_else(Progress::default, |learner| *learner.progress().borrow());
+    let progress = *hub.learner.progress().borrow();
     let vault = hub.vault.borrow().clone();
     let (state, detail, open) = match vault {
         VaultView::Absent => (VaultState::Absent, String::new(), None),
@@ -76,8 +74,7 @@ pub(super) async fn watch(hub: Arc<Hub>, sink: mpsc::Sender<Result<StatusReply, 
     let mut vault = hub.vault.subscribe();
     let mut cloud = hub.cloud.view();
     let mut changes = hub.changes.subscribe();
-    let idle = watch::Sender::new(Progress::default());
-    let mut learning = hub.learner.as_ref().map_or_else(|| idle.subscribe(), |learner| learner.progress());
+    let mut learning = hub.learner.progress();
     let mut last: Option<StatusReply> = None;
     loop {
         for mark in [&mut vault as &mut dyn Mark, &mut cloud, &mut changes, &mut learning] {

@@ -8,7 +8,7 @@ use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{InitReply, InitRequest, UnlockRequest};
 use zeroize::Zeroizing;
 
-use super::faults::{blocking, key_fault, vault_fault};
+use crate::faults::{blocking, key_fault, vault_fault};
 use super::hub::{Hub, VaultView};
 use crate::cloud::Place;
 use crate::keys::{KeyError, SlotKind};

@@ -6,7 +6,6 @@ use std::time::Duration;
 use aside_config::Paths;
 use clap::{Args, Subcommand, ValueEnum};
 
-#[cfg(feature = "rooms")]
 use aside_daemon_api::fault::{Fault, codes};
 
 use super::exit::{Exit, Failure};
@@ -91,7 +90,6 @@ impl Cloud {
     }
 }
 
-#[cfg(feature = "rooms")]
 impl Serve {
     async fn run(self, paths: &Paths) -> Result<Exit, Failure> {
         use aside_cloud::service::{ModelSource, ServeConfig, serve};
@@ -118,7 +116,6 @@ impl Serve {
     }
 }
 
-#[cfg(feature = "rooms")]
 impl Invite {
     fn run(self, paths: &Paths) -> Result<Exit, Failure> {
         let state_dir = self.state_dir.unwrap_or_else(|| paths.cloud_dir());
@@ -135,7 +132,6 @@ impl Invite {
     }
 }
 
-#[cfg(feature = "rooms")]
 impl From<PrecisionName> for aside_cloud::engine::Precision {
     fn from(name: PrecisionName) -> Self {
         match name {
@@ -145,30 +141,8 @@ impl From<PrecisionName> for aside_cloud::engine::Precision {
     }
 }
 
-#[cfg(feature = "rooms")]
 fn bad(flag: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::usage(&format!("{flag}: {error}"), "aside cloud serve --help")
-}
-
-#[cfg(not(feature = "rooms"))]
-impl Serve {
-    async fn run(self, _paths: &Paths) -> Result<Exit, Failure> {
-        logging::start();
-        Err(absent(&format!("{self:?}")))
-    }
-}
-
-#[cfg(not(feature = "rooms"))]
-impl Invite {
-    fn run(self, _paths: &Paths) -> Result<Exit, Failure> {
-        Err(absent(&format!("{self:?}")))
-    }
-}
-
-#[cfg(not(feature = "rooms"))]
-fn absent(what: &str) -> Failure {
-    output::notice(what);
-    Failure::usage("this build has no cloud", "cargo build --release --features rooms")
 }
 
 /// A number and s, m, h or d.

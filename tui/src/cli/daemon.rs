@@ -118,7 +118,6 @@ async fn run(paths: Paths, detach: bool) -> Result<Exit, Failure> {
     serve(paths, settings).await
 }
 
-#[cfg(feature = "rooms")]
 async fn serve(paths: Paths, settings: Settings) -> Result<Exit, Failure> {
     let config = aside_daemon::serve::RunConfig { paths, settings, build: build::id() };
     match aside_daemon::serve::run(config).await {
@@ -128,21 +127,8 @@ async fn serve(paths: Paths, settings: Settings) -> Result<Exit, Failure> {
 }
 
 /// Runs the trainer.
-#[cfg(feature = "rooms")]
 pub(crate) fn train() -> ExitCode {
     aside_daemon::learn::train_child()
-}
-
-#[cfg(not(feature = "rooms"))]
-async fn serve(_paths: Paths, _settings: Settings) -> Result<Exit, Failure> {
-    let message = format!("build {} has no daemon", build::id());
-    Err(Fault::internal(message).repair("cargo build --release --features rooms").into())
-}
-
-/// Runs the trainer.
-#[cfg(not(feature = "rooms"))]
-pub(crate) fn train() -> ExitCode {
-    ExitCode::FAILURE
 }
 
 async fn status(paths: &Paths, json: bool) -> Result<Exit, Failure> {

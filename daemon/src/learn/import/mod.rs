@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Who said a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub(super) enum Role {
     /// Instructions to the model; context only, never a lesson.
     System,
     /// The user's own turn.
@@ -21,7 +21,7 @@ pub enum Role {
 impl Role {
     /// The word used in chat templates and files.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
             Self::User => "user",
@@ -32,16 +32,26 @@ impl Role {
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub(super) struct Line {
     /// Who said it.
-    pub role: Role,
+    pub(super) role: Role,
     /// What was said.
-    pub content: String,
+    pub(super) content: String,
+}
+
+impl crate::kit::Said for Line {
+    fn role(&self) -> &str {
+        self.role.as_str()
+    }
+
+    fn content(&self) -> &str {
+        &self.content
+    }
 }
 
 /// How a file was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     /// Chat JSON Lines: one object with `messages` a line.
     Chat,
     /// Plain text: the user's own words, paragraph by paragraph.
@@ -53,7 +63,7 @@ pub enum Format {
 impl Format {
     /// The word shown to the user.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
             Self::Text => "text",
@@ -64,20 +74,20 @@ impl Format {
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Import {
+pub(super) struct Import {
     /// How it was read.
-    pub format: Format,
+    pub(super) format: Format,
     /// Conversations with at least one turn each, in the file's order.
-    pub conversations: Vec<Vec<Line>>,
+    pub(super) conversations: Vec<Vec<Line>>,
     /// Lines left out because they are damaged.
-    pub skipped: usize,
+    pub(super) skipped: usize,
     /// Why the first of these was; empty when none was.
-    pub skipped_why: String,
+    pub(super) skipped_why: String,
 }
 
 /// Why a file gives no lesson.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ImportError {
+pub(super) enum ImportError {
     /// Beyond [`LARGEST`].
     #[error("{name} has {bytes} bytes; a file may have up to {LARGEST}. Split it and learn the parts")]
     TooLarge {
@@ -111,13 +121,13 @@ pub enum ImportError {
 }
 
 /// Largest file, in bytes.
-pub const LARGEST: usize = 64 << 20;
+pub(super) const LARGEST: usize = 64 << 20;
 
 /// Reads a file by its content, and by its name where the content leaves it open.
 ///
 /// # Errors
 /// [`ImportError`] when nothing in it can be learned.
-pub fn read(name: &str, content: &[u8]) -> Result<Import, ImportError> {
+pub(super) fn read(name: &str, content: &[u8]) -> Result<Import, ImportError> {
     if content.len() > LARGEST {
         return Err(ImportError::TooLarge { name: name.into(), bytes: content.len() });
     }

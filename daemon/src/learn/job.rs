@@ -1,0 +1,58 @@
+//! Makes the trainer's job out of lessons with their states.
+
+use aside_adapter::{Job, Part, Settings, Turn, Variant};
+use aside_cloud_api::codec::{CodecError, Layout};
+
+use super::encode::EncodedTurn;
+use crate::kit::Kit;
+use crate::vault::LessonRow;
+
+/// The job on `lessons`: a newborn side network, so that the same lessons and seed give the same version.
+///
+/// # Errors
+/// [`CodecError`] when a cached state does not fit the backbone.
+pub(super) fn job(kit: &Kit, lessons: &[LessonRow], variant: Variant, seed: u64) -> Result<Job, CodecError> {
+    let turns = lessons
+        .iter()
+        .filter(|l| !l.targets.is_empty())
+        .map(|l| {
+            let part = match l.part {
+                0 => Part::Train,
+                1 => Part::EarlyStop,
+                _ => Part::HeldOut,
+            };
+            let (taps, z) = decode(kit.layout(), &l.states)?;
+            Ok(Turn {
+                conversation: l.source.cast_unsigned(),
+                own: l.own,
+                weight: l.weight as f32,
+                part,
+                targets: l.targets.clone(),
+                taps,
+                z,
+            })
+        })
+        .collect::<Result<_, CodecError>>()?;
+    Ok(Job { shape: kit.shape(), variant, settings: Settings::default(), turns, parent: None, seed })
+}
+
+/// A turn that only measures.
+///
+/// # Errors
+/// As [`job`].
+pub(super) fn measured(layout: Layout, own: bool, turn: &EncodedTurn) -> Result<Turn, CodecError> {
+    let (taps, z) = decode(layout, &turn.states)?;
+    let targets = turn.targets.clone();
+    Ok(Turn { conversation: 0, own, weight: 1.0, part: Part::HeldOut, targets, taps, z })
+}
+
+/// Taps and z of consecutive codec states, each kind in one piece.
+fn decode(layout: Layout, states: &[u8]) -> Result<(Vec<f32>, Vec<f32>), CodecError> {
+    let (mut taps, mut z) = (Vec::new(), Vec::new());
+    for state in states.chunks(layout.bytes()) {
+        let state = layout.decode(state)?;
+        taps.extend(state.taps);
+        z.extend(state.z);
+    }
+    Ok((taps, z))
+}

@@ -1,0 +1,135 @@
+//! Learning: takes lessons in, fetches their states from the cloud, has the trainer child make a new version, and
+//! measures versions on files (method, sections 5 and 7).
+
+mod child;
+mod encode;
+mod fetch;
+mod frame;
+mod import;
+mod intake;
+mod job;
+mod measure;
+mod report;
+mod run;
+mod shown;
+mod sink;
+mod trainer;
+mod window;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aside_config::Settings;
+use aside_daemon_api::fault::{Fault, codes};
+use aside_daemon_api::proto::{EvaluateEvent, EvaluateRequest, LearnEvent, LearnRequest, LearningState};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::cloud::Cloud;
+use crate::vault::Vault;
+
+pub use child::train_child;
+pub(crate) use shown::{adapter, base};
+
+/// Where events go; a front end that hangs up closes it.
+pub type Events<T> = mpsc::Sender<Result<T, tonic::Status>>;
+
+/// What a learner works with.
+#[derive(Clone)]
+pub struct Context {
+    /// Lessons, states, versions.
+    pub vault: Vault,
+    /// Link, kit and model: see [`Cloud::connected`].
+    pub cloud: Cloud,
+    /// `[learning]`.
+    pub settings: Settings,
+    /// The binary whose `daemon train` is the trainer.
+    pub executable: PathBuf,
+    /// Answers that run now: the trainer pauses while there is one.
+    pub answers: watch::Receiver<usize>,
+    /// The daemon stops.
+    pub stop: CancellationToken,
+}
+
+/// What the status shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// The phase.
+    pub state: LearningState,
+    /// 0 to 1 in it.
+    pub fraction: f32,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { state: LearningState::Idle, fraction: 0.0 }
+    }
+}
+
+/// Learns one thing at a time.
+#[derive(Default)]
+pub struct Learner {
+    busy: tokio::sync::Mutex<()>,
+    progress: watch::Sender<Progress>,
+}
+
+impl Learner {
+    /// Imports and trains; the last event is `LearnDone`. A front end that hangs up stops it; what was fetched and the
+    /// last checkpoint are kept.
+    ///
+    /// # Errors
+    /// Fault `busy` while another one learns, `bad-request` for files without lessons, `cancelled`, and those of vault
+    /// and cloud.
+    pub async fn learn(
+        self: Arc<Self>,
+        context: Context,
+        request: LearnRequest,
+        events: Events<LearnEvent>,
+    ) -> Result<(), Fault> {
+        let Ok(_one) = self.busy.try_lock() else {
+            return Err(Fault::new(codes::BUSY, "the adapter learns already").repair("aside daemon status"));
+        };
+        let _idle = Idle(&self.progress);
+        let sink = sink::Sink::new(&events, &self.progress);
+        tokio::select! {
+            done = run::learn(&context, request, &sink) => sink.done(done?).await,
+            () = events.closed() => {}
+            () = context.stop.cancelled() => {
+                return Err(Fault::new(codes::CANCELLED, "the daemon stops").repair("aside learn --now"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures a version on a file; the last event is `EvaluateDone`. Nothing of the file is kept.
+    ///
+    /// # Errors
+    /// As [`Self::learn`], and `not-found` for the version.
+    pub async fn evaluate(
+        self: Arc<Self>,
+        context: Context,
+        request: EvaluateRequest,
+        events: Events<EvaluateEvent>,
+    ) -> Result<(), Fault> {
+        tokio::select! {
+            done = measure::evaluate(&context, request, &events) => done,
+            () = events.closed() => Ok(()),
+            () = context.stop.cancelled() => Err(Fault::new(codes::CANCELLED, "the daemon stops")),
+        }
+    }
+
+    /// What the status shows.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+}
+
+/// Sets the status back however learning ends.
+struct Idle<'a>(&'a watch::Sender<Progress>);
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(Progress::default());
+    }
+}

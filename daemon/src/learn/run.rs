@@ -1,0 +1,174 @@
+//! One learning from beginning to end: lessons in, states fetched, a version trained, stored and used.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use aside_adapter::Variant;
+use aside_daemon_api::fault::{Fault, codes};
+use aside_daemon_api::proto::{LearnDone, LearnRequest, LearningState};
+use ring::digest::{SHA256, digest};
+use tokio::sync::mpsc;
+
+use super::child::head_frame;
+use super::sink::Sink;
+use super::trainer::{Event, Order, TrainError, Trained, train};
+use super::{Context, fetch, intake, job, shown};
+use crate::faults::blocking;
+use crate::kit::Kit;
+use crate::vault::NewAdapter;
+
+/// Reports of the trainer that may wait.
+const EVENTS: usize = 4;
+
+/// See [`super::Learner::learn`].
+pub(super) async fn learn(context: &Context, request: LearnRequest, sink: &Sink<'_>) -> Result<LearnDone, Fault> {
+    let variant = wanted(context, &request.variant)?;
+    let total = request.files.len() as u64;
+    for (done, file) in (0..).zip(request.files) {
+        sink.progress(LearningState::Importing, done, total, &file.name).await;
+        sink.imported(intake::import(&context.vault, file).await?).await;
+    }
+    intake::chats(&context.vault).await?;
+    let connected = context.cloud.connected(fetch::PATIENCE).await?;
+    let (kit, model) = (connected.kit, connected.model);
+    fetch::missing(&context.vault, &context.cloud, kit.model(), sink).await?;
+    if let Some(why) = nothing_new(context, &kit, variant, request.seed).await? {
+        return Ok(LearnDone { why, ..LearnDone::default() });
+    }
+    let prepared = prepare(context, Arc::clone(&kit), variant, request.seed).await?;
+    let Some(prepared) = prepared else {
+        let why = "there is no lesson yet; chat a little, or name a file".to_owned();
+        return Ok(LearnDone { why, ..LearnDone::default() });
+    };
+    let started = Instant::now();
+    let mut trained = match supervised(context, &prepared, sink).await {
+        Ok(trained) => trained,
+        Err(error) => return Err(Fault::internal(error.to_string()).repair("aside learn --now")),
+    };
+    trained.numbers.train_seconds = started.elapsed().as_secs_f64();
+    let adapter = store(context, &kit, prepared, trained).await?;
+    let version = adapter.version;
+    Ok(LearnDone { adapter: Some(shown::adapter(&adapter, version, model.parameters)), trained: true, ..LearnDone::default() })
+}
+
+fn wanted(context: &Context, name: &str) -> Result<Variant, Fault> {
+    let name = if name.is_empty() { context.settings.chat.variant.as_str() } else { name };
+    // Whoever chats with base alone still learns for the default.
+    let variant = Variant::from_str(name).map_err(|why| Fault::new(codes::BAD_REQUEST, why.to_string()))?;
+    Ok(if variant == Variant::Base { Variant::Spa } else { variant })
+}
+
+/// Why there is nothing to train, if so: the version in use has seen every lesson.
+async fn nothing_new(
+    context: &Context,
+    kit: &Kit,
+    variant: Variant,
+    seed: Option<u64>,
+) -> Result<Option<String>, Fault> {
+    let (vault, model) = (context.vault.clone(), kit.model().to_owned());
+    let (pending, in_use) =
+        blocking(move || Ok((vault.lesson_totals(&model)?.pending_tokens, vault.adapter_in_use()?.adapter)))
+            .await?;
+    let Some((row, _)) = in_use else { return Ok(None) };
+    let serves = row.variant.parse().is_ok_and(|trained| variant.served_by(trained));
+    let seen = pending == 0 && seed.is_none() && serves && row.model == kit.model();
+    Ok(seen.then(|| format!("version {} has seen every lesson", row.version)))
+}
+
+/// Everything that a training needs, and what it was made of.
+struct Prepared {
+    head: Vec<u8>,
+    job: Vec<u8>,
+    id: Vec<u8>,
+    variant: Variant,
+    watermark: i64,
+    tokens: u64,
+}
+
+/// The job, or `None` without a lesson to train on.
+async fn prepare(
+    context: &Context,
+    kit: Arc<Kit>,
+    variant: Variant,
+    seed: Option<u64>,
+) -> Result<Option<Prepared>, Fault> {
+    let vault = context.vault.clone();
+    let (watermark, lessons) = {
+        let model = kit.model().to_owned();
+        blocking(move || Ok((vault.newest_lesson()?, vault.lessons_with_states(&model)?))).await?
+    };
+    if !lessons.iter().any(|l| l.part == 0 && !l.targets.is_empty()) {
+        return Ok(None);
+    }
+    let made = tokio::task::spawn_blocking(move || {
+        let tokens = lessons.iter().map(|l| l.targets.len() as u64).sum();
+        // The same lessons give the same job, so that an interrupted training is found again.
+        let seed = seed.unwrap_or(watermark.cast_unsigned());
+        let job = job::job(&kit, &lessons, variant, seed)?.to_bytes();
+        let id = digest(&SHA256, &job).as_ref().to_vec();
+        let head = head_frame(kit.vocab(), kit.hidden(), kit.head_rows());
+        Ok::<_, aside_cloud_api::codec::CodecError>(Prepared { head, job, id, variant, watermark, tokens })
+    });
+    let made = made.await.map_err(|_| Fault::internal("the job could not be made"))?;
+    let damaged = |e| Fault::new(codes::DAMAGED, format!("cached states: {e}")).repair("aside doctor");
+    made.map(Some).map_err(damaged)
+}
+
+/// Trains in the child, from its checkpoint if there is one.
+async fn supervised(context: &Context, prepared: &Prepared, sink: &Sink<'_>) -> Result<Trained, TrainError> {
+    let (vault, id) = (context.vault.clone(), prepared.id.clone());
+    let resume = blocking(move || vault.checkpoint(&id)).await.ok().flatten();
+    let order = Order {
+        binary: &context.executable,
+        head: &prepared.head,
+        job: &prepared.job,
+        resume,
+        threads: context.settings.learning.threads,
+    };
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    let (trained, ()) =
+        tokio::join!(train(order, context.answers.clone(), sender), follow(receiver, context, prepared, sink));
+    trained
+}
+
+/// Shows progress and keeps checkpoints until the trainer is done.
+async fn follow(mut events: mpsc::Receiver<Event>, context: &Context, prepared: &Prepared, sink: &Sink<'_>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Progress(report) => sink.report(LearningState::Training, report).await,
+            Event::Checkpoint(bytes) => {
+                let (vault, id) = (context.vault.clone(), prepared.id.clone());
+                if let Err(fault) = blocking(move || vault.put_checkpoint(&id, &bytes)).await {
+                    tracing::warn!(%fault, "a checkpoint could not be kept");
+                }
+            }
+        }
+    }
+}
+
+/// Stores the version and puts it in use, in one commit.
+async fn store(
+    context: &Context,
+    kit: &Kit,
+    prepared: Prepared,
+    trained: Trained,
+) -> Result<crate::vault::AdapterRow, Fault> {
+    let numbers = serde_json::to_string(&trained.numbers).map_err(|e| Fault::internal(e.to_string()))?;
+    let (vault, model) = (context.vault.clone(), kit.model().to_owned());
+    blocking(move || {
+        let new = NewAdapter {
+            parent: vault.version_in_use()?,
+            variant: prepared.variant.as_str().to_owned(),
+            model,
+            bytes: trained.adapter,
+            lesson_tokens: prepared.tokens,
+            watermark: prepared.watermark,
+            numbers,
+            note: "learned on request".to_owned(),
+        };
+        let version = vault.add_adapter(&new, crate::now())?;
+        Ok(vault.adapter(version)?.0)
+    })
+    .await
+}
