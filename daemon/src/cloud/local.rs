@@ -79,6 +79,8 @@ async fn launch(shared: &Shared, identity: &Identity) -> Result<(Child, Uri), St
         command.arg("--model").arg(&config.model);
     }
     command.env_remove("ASIDE_PASSPHRASE_FILE");
+    // The engine has its own threads; candle's beside them only get in their way.
+    command.env("CANDLE_NUM_THREADS", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
     let output = child.stdout.take().ok_or("it has no output")?;
@@ -100,6 +102,8 @@ async fn run(
     link: &aside_cloud_api::link::client::Link,
     stop: &CancellationToken,
 ) {
+    // Waiting would close a pipe that the child still held, and that is its sign to end.
+    let pipe = child.stdin.take();
     let died = tokio::select! {
         died = child.wait() => Some(died),
         () = shared.follow(link) => None,
@@ -111,7 +115,7 @@ async fn run(
         return;
     }
     // Its pipe closes, and that ends it.
-    drop(child.stdin.take());
+    drop(pipe);
     if tokio::time::timeout(END, child.wait()).await.is_err() {
         let _ = child.kill().await;
     }
