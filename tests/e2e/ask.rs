@@ -31,13 +31,21 @@ fn a_seed_gives_the_same_tokens_again_also_after_a_restart() {
 fn a_pipe_gets_the_answer_and_nothing_else() {
     let home = Home::ready(BINARY);
     let arguments = ["ask", "--seed", "3", "--max-tokens", "20", "-"];
-    let mut child =
-        home.command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = home
+        .command(&arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(QUESTION.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let events = home.ask(&["--seed", "3", "--max-tokens", "20", QUESTION]);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", events.done["text"].as_str().unwrap()));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{}\n", events.done["text"].as_str().unwrap())
+    );
 }
 
 #[test]

@@ -20,10 +20,13 @@ fn it_learns_shows_and_rolls_back() {
     assert_eq!(eval.len(), 1);
     for part in ["all", "own", "replies"] {
         let e = &eval[0][part];
-        let number = |key: &str| e[key].as_f64().unwrap_or_else(|| panic!("{part}.{key} in {e}"));
+        let number = |key: &str| e[key].as_f64().unwrap();
         assert!(e["tokens"].as_u64().unwrap() > 100);
         assert!((0.0..=1.0).contains(&number("open_rate")));
-        assert!(number("diff_pick_rate") <= number("diff_rate") && number("diff_pick_rate") <= number("open_rate"));
+        assert!(
+            number("diff_pick_rate") <= number("diff_rate")
+                && number("diff_pick_rate") <= number("open_rate")
+        );
         let (base, gated) = (e["nll"]["base"].as_f64().unwrap(), e["nll"]["gated"].as_f64().unwrap());
         assert!((number("gated_cost") - gated - 0.05 * number("open_rate")).abs() < 1e-9);
         assert!(base > 0.0 && e["nll"]["open"].as_f64().unwrap() > 0.0);
@@ -81,7 +84,11 @@ fn damaged_lessons_are_counted_and_hopeless_files_refused() {
     let mixed = home.file("mixed.jsonl", &format!("{}not json\n{{\"messages\": 3}}\n", lessons::chat(0, 3)));
     let events = home.json(&["learn", &mixed]);
     let imported = events.iter().find(|e| e["type"] == "imported").unwrap();
-    assert_eq!((imported["conversations"].as_u64(), imported["skipped"].as_u64()), (Some(3), Some(2)), "{imported}");
+    assert_eq!(
+        (imported["conversations"].as_u64(), imported["skipped"].as_u64()),
+        (Some(3), Some(2)),
+        "{imported}"
+    );
     std::fs::write(home.path().join("binary.txt"), [0xff, 0xfe, 0x00]).unwrap();
     let refused = home.run(&["learn", "binary.txt"]);
     assert_eq!(refused.status.code(), Some(1));

@@ -13,7 +13,8 @@ fn a_chat_from_first_run_to_the_second_day() {
     terminal.shows("Aside");
     terminal.send("Hi! What do you like to do?\r");
     terminal.shows("What do you like to do?");
-    let screen = terminal.until("a legend of the finished answer", |s| s.contains("base") && s.contains("side"));
+    let screen =
+        terminal.until("a legend of the finished answer", |s| s.contains("base") && s.contains("side"));
     assert!(screen.lines().all(|l| l.chars().count() <= 80));
     terminal.send("a draft that stays");
     terminal.shows("a draft that stays");

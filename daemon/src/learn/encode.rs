@@ -3,8 +3,9 @@
 use super::import::Line;
 use super::window::{Window, windows};
 use crate::kit::Kit;
-use aside_cloud_api::link::client::Link;
+use crate::vault::ShippedTurn;
 use aside_cloud_api::link::LinkError;
+use aside_cloud_api::link::client::Link;
 use aside_cloud_api::proto::{self, reply, request};
 use std::ops::Range;
 
@@ -17,6 +18,12 @@ pub(super) struct EncodedTurn {
     pub(super) targets: Vec<u32>,
     /// One codec state per target.
     pub(super) states: Vec<u8>,
+}
+
+impl From<ShippedTurn> for EncodedTurn {
+    fn from((turn, targets, states): ShippedTurn) -> Self {
+        Self { turn: turn as usize, targets, states }
+    }
 }
 
 /// Why a conversation has no states.
@@ -33,24 +40,35 @@ pub(super) enum EncodeError {
     States,
 }
 
-/// Encodes the turns of a conversation; system messages are context only.
+/// Encodes the turns of a conversation; system messages are context only. Turns of `have` are taken from there where
+/// their tokens are the same.
 ///
 /// # Errors
 /// [`EncodeError`]; a broken link may be tried again.
-pub(super) async fn encode(link: &Link, kit: &Kit, lines: &[Line]) -> Result<Vec<EncodedTurn>, EncodeError> {
+pub(super) async fn encode(
+    link: &Link,
+    kit: &Kit,
+    lines: &[Line],
+    have: &[EncodedTurn],
+) -> Result<Vec<EncodedTurn>, EncodeError> {
     let conversation = kit.encode_conversation(lines).map_err(|e| EncodeError::Template(e.to_string()))?;
+    let bytes = kit.layout().bytes();
+    let same = |turn: &EncodedTurn| {
+        let ids = conversation.spans.get(turn.turn).and_then(|span| conversation.ids.get(span.clone()));
+        ids == Some(turn.targets.as_slice()) && turn.states.len() == turn.targets.len() * bytes
+    };
+    let mut out: Vec<EncodedTurn> = have.iter().filter(|turn| same(turn)).cloned().collect();
     let turns: Vec<(usize, Range<usize>)> = conversation
         .spans
         .iter()
         .cloned()
         .enumerate()
         .filter(|(turn, _)| lines.get(*turn).is_some_and(|l| l.role != super::import::Role::System))
+        .filter(|(turn, _)| out.iter().all(|had| had.turn != *turn))
         .collect();
-    let mut out: Vec<EncodedTurn> = Vec::new();
     for window in windows(conversation.ids.len(), &turns, kit.window()) {
         let states = fetch(link, kit, &conversation.ids, &window).await?;
         let first = first_state(&window);
-        let bytes = kit.layout().bytes();
         for (turn, range) in window.targets {
             // The state at t predicts t + 1.
             let from = (range.start - 1 - first) * bytes;
@@ -77,7 +95,8 @@ fn first_state(window: &Window) -> usize {
 
 /// The states from the first one needed to the last token but one.
 async fn fetch(link: &Link, kit: &Kit, ids: &[u32], window: &Window) -> Result<Vec<u8>, EncodeError> {
-    let tokens = ids.get(window.tokens.start..window.tokens.end.saturating_sub(1)).ok_or(EncodeError::States)?;
+    let tokens =
+        ids.get(window.tokens.start..window.tokens.end.saturating_sub(1)).ok_or(EncodeError::States)?;
     let from = first_state(window) - window.tokens.start;
     let body = proto::Encode { tokens: tokens.to_vec(), from: from as u32 };
     let mut exchange = link.open(request::Body::Encode(body)).await?;

@@ -21,15 +21,19 @@ const TRIES: u32 = 5;
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The states of `lines`, over a link that may break and come back.
+/// The states of `lines`, those of `have` where they fit and the rest over a link that may break and come back.
 ///
 /// # Errors
 /// Those of the cloud; `None` where the conversation does not fit the backbone's chat template.
-pub(super) async fn states(cloud: &Cloud, lines: &[Line]) -> Result<Option<Vec<EncodedTurn>>, Fault> {
+pub(super) async fn states(
+    cloud: &Cloud,
+    lines: &[Line],
+    have: &[EncodedTurn],
+) -> Result<Option<Vec<EncodedTurn>>, Fault> {
     let mut tries = 1;
     loop {
         let Connected { link, kit, .. } = cloud.connected(PATIENCE).await?;
-        match encode(&link, &kit, lines).await {
+        match encode(&link, &kit, lines, have).await {
             Ok(turns) => return Ok(Some(turns)),
             Err(EncodeError::Template(why)) => {
                 tracing::info!(why, "a conversation is passed over");
@@ -66,7 +70,10 @@ pub(super) async fn missing(vault: &Vault, cloud: &Cloud, model: &str, sink: &Si
         sink.progress(LearningState::Encoding, done, total, "asking the cloud for states").await;
         let lines: Vec<Line> = serde_json::from_str(&source.lines)
             .map_err(|e| Fault::internal(format!("lesson source {}: {e}", source.id)))?;
-        let turns = states(cloud, &lines).await?.unwrap_or_default();
+        let (reader, wanted) = (vault.clone(), model.to_owned());
+        let shipped = blocking(move || reader.shipped(&wanted, source.id)).await?;
+        let have: Vec<_> = shipped.into_iter().map(EncodedTurn::from).collect();
+        let turns = states(cloud, &lines, &have).await?.unwrap_or_default();
         let rows = rows(&source, turns);
         let (writer, model) = (vault.clone(), model.to_owned());
         blocking(move || writer.put_states(&model, &rows)).await?;

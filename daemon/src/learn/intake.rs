@@ -45,7 +45,9 @@ pub(super) async fn import(vault: &Vault, file: LearnFile) -> Result<LearnImport
 fn sources(import: &Import) -> Result<Vec<SourceInput>, VaultError> {
     let lesson = |turn: usize, line: &Line| match line.role {
         Role::System => None,
-        role => Some(LessonInput { turn: turn as u32, own: role == Role::User, weight: IMPORTED }),
+        role => {
+            Some(LessonInput { turn: turn as u32, own: role == Role::User, weight: IMPORTED, message: None })
+        }
     };
     let source = |lines: &Vec<Line>| {
         let lessons = lines.iter().enumerate().filter_map(|(turn, line)| lesson(turn, line)).collect();
@@ -79,10 +81,9 @@ fn chat(messages: &[MessageRow]) -> Result<SourceInput, VaultError> {
     for message in messages.iter().filter(|m| !m.text.trim().is_empty()) {
         let own = message.role == "user";
         let turn = lines.len() as u32;
-        if own {
-            lessons.push(LessonInput { turn, own, weight: OWN });
-        } else if !message.interrupted {
-            lessons.push(LessonInput { turn, own, weight: UNRATED });
+        if own || !message.interrupted {
+            let weight = if own { OWN } else { UNRATED };
+            lessons.push(LessonInput { turn, own, weight, message: Some(message.id) });
         }
         let role = if own { Role::User } else { Role::Assistant };
         lines.push(Line { role, content: message.text.clone() });

@@ -31,12 +31,15 @@ pub(super) async fn evaluate(
     let total = import.conversations.len() as u64;
     let mut sums = Sums::default();
     for (done, lines) in (0..).zip(import.conversations) {
-        let mut progress = LearnProgress { done, total, detail: "measuring".into(), ..LearnProgress::default() };
+        let mut progress =
+            LearnProgress { done, total, detail: "measuring".into(), ..LearnProgress::default() };
         progress.set_phase(LearningState::Encoding);
         send(events, Event::Progress(progress)).await;
-        let Some(turns) = fetch::states(&context.cloud, &lines).await? else { continue };
+        let Some(turns) = fetch::states(&context.cloud, &lines, &[]).await? else { continue };
         let (kit, adapter) = (Arc::clone(&kit), Arc::clone(&adapter));
-        let scored = tokio::task::spawn_blocking(move || conversation(&kit, adapter.as_ref().as_ref(), &lines, &turns));
+        let scored = tokio::task::spawn_blocking(move || {
+            conversation(&kit, adapter.as_ref().as_ref(), &lines, &turns)
+        });
         let scored = scored.await.map_err(|_| Fault::internal("measuring ended unexpectedly"))??;
         for (sum, more) in sums.iter_mut().zip(scored) {
             *sum = sum.joined(more);

@@ -22,7 +22,11 @@ use crate::vault::NewAdapter;
 const EVENTS: usize = 4;
 
 /// See [`super::Learner::learn`].
-pub(super) async fn learn(context: &Context, request: LearnRequest, sink: &Sink<'_>) -> Result<LearnDone, Fault> {
+pub(super) async fn learn(
+    context: &Context,
+    request: LearnRequest,
+    sink: &Sink<'_>,
+) -> Result<LearnDone, Fault> {
     let variant = wanted(context, &request.variant)?;
     let total = request.files.len() as u64;
     for (done, file) in (0..).zip(request.files) {
@@ -49,7 +53,11 @@ pub(super) async fn learn(context: &Context, request: LearnRequest, sink: &Sink<
     trained.numbers.train_seconds = started.elapsed().as_secs_f64();
     let adapter = store(context, &kit, prepared, trained).await?;
     let version = adapter.version;
-    Ok(LearnDone { adapter: Some(shown::adapter(&adapter, version, model.parameters)), trained: true, ..LearnDone::default() })
+    Ok(LearnDone {
+        adapter: Some(shown::adapter(&adapter, version, model.parameters)),
+        trained: true,
+        ..LearnDone::default()
+    })
 }
 
 fn wanted(context: &Context, name: &str) -> Result<Variant, Fault> {
@@ -127,8 +135,10 @@ async fn supervised(context: &Context, prepared: &Prepared, sink: &Sink<'_>) -> 
         threads: context.settings.learning.threads,
     };
     let (sender, receiver) = mpsc::channel(EVENTS);
-    let (trained, ()) =
-        tokio::join!(train(order, context.answers.clone(), sender), follow(receiver, context, prepared, sink));
+    let (trained, ()) = tokio::join!(
+        train(order, context.answers.clone(), sender),
+        follow(receiver, context, prepared, sink)
+    );
     trained
 }
 

@@ -2,9 +2,9 @@
 
 use super::frame::{self, Kind};
 use super::report::{Numbers, Report};
-use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 use std::convert::Infallible;
+use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -41,7 +41,9 @@ pub(super) enum TrainError {
     Io(#[from] std::io::Error),
     #[error("the trainer failed: {0}")]
     Failed(String),
-    #[error("the trainer was killed before it was done ({0}); what it had is kept, `aside learn --now` goes on")]
+    #[error(
+        "the trainer was killed before it was done ({0}); what it had is kept, `aside learn --now` goes on"
+    )]
     Killed(String),
     #[error("the trainer sent a report that cannot be read: {0}")]
     Report(#[from] serde_json::Error),

@@ -3,8 +3,8 @@
 use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::{Adapter, ListAdaptersReply};
 
-use crate::faults::blocking;
 use super::hub::Hub;
+use crate::faults::blocking;
 use crate::learn::{adapter, base};
 
 /// All versions, base first.

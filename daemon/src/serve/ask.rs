@@ -11,13 +11,13 @@ use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{AskDone, AskEvent, AskNotice, AskRequest, AskStarted, Seconds, ask_event};
 
 use super::chat::{self, Stored};
-use crate::faults::{blocking, kit_fault};
 use super::hub::{Hub, InUse};
-use crate::now;
 use crate::cloud::{Connected, Key, random};
+use crate::faults::{blocking, kit_fault};
 use crate::kit::Message;
+use crate::now;
 use crate::turn::{Account, Chooser, Ended, Keeper, Mode, Outcome, Plan, Sink, Turn, drive, plan};
-use crate::vault::{AnswerStats, Vault};
+use crate::vault::{AnswerStats, TokenMark, Vault};
 
 /// How long an answer waits for a cloud that is away.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,7 +81,8 @@ impl Job<'_> {
         match self.prepared(sink).await {
             Ok(outcome) => outcome,
             Err(ended) => {
-                Outcome { text: String::new(), marks: Vec::new(), account: Account::default(), ended }
+                let (text, marks, account) = Default::default();
+                Outcome { text, marks, account, shipped: None, ended }
             }
         }
     }
@@ -184,7 +185,17 @@ impl Job<'_> {
         let interrupted = !matches!(outcome.ended, Ok(Ended::Stop | Ended::Length | Ended::Context));
         let (vault, text, marks) = (self.vault.clone(), outcome.text.clone(), outcome.marks.clone());
         let stats = outcome.account.stats(version, reason);
-        blocking(move || vault.finish_answer(ids.answer, &text, &marks, &stats, interrupted, now())).await
+        let model = self.hub.cloud.view().borrow().model.as_ref().map(|model| model.id.clone());
+        let shipped = model.zip(outcome.shipped.clone());
+        blocking(move || {
+            vault.finish_answer(ids.answer, &text, &marks, &stats, interrupted, now())?;
+            let ids_of = |marks: &[TokenMark]| marks.iter().map(|mark| mark.id).collect::<Vec<u32>>();
+            // A lesson's states need not be fetched where chat shipped them all.
+            shipped.map_or(Ok(()), |(model, states)| {
+                vault.put_shipped(ids.answer, &model, &ids_of(&marks), &states)
+            })
+        })
+        .await
     }
 }
 

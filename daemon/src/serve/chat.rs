@@ -4,10 +4,10 @@ use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{self, AskRequest, ConversationHead, Source, Span};
 
 use super::ask::finished;
-use crate::faults::blocking;
-use crate::now;
 use crate::cloud::random;
+use crate::faults::blocking;
 use crate::kit::Message;
+use crate::now;
 use crate::vault::{ConversationRow, MessageRow, TokenMark, Vault};
 
 /// Characters of a title.

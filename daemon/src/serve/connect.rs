@@ -6,11 +6,11 @@ use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::{ConnectDone, ConnectEvent, LearnProgress, connect_event};
 use tokio::sync::mpsc;
 
-use crate::faults::blocking;
 use super::hub::Hub;
 use super::status::model_info;
 use super::unlock::identity;
 use crate::cloud::{self, CloudConfig, PLACE, Place};
+use crate::faults::blocking;
 
 type Sink = mpsc::Sender<Result<ConnectEvent, tonic::Status>>;
 

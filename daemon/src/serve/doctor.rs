@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aside_daemon_api::proto::{Check, LinkState};
 
-use crate::faults::blocking;
 use super::hub::{Hub, VaultView};
+use crate::faults::blocking;
 use crate::kit::{Kit, cache};
 
 /// Below this much free space a vault may fail to grow.

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::RunConfig;
-use crate::faults::{blocking, vault_fault};
 use crate::cloud::{Cloud, CloudConfig};
-use crate::learn::{Context, Learner};
+use crate::faults::{blocking, vault_fault};
 use crate::keys::KeyStore;
+use crate::learn::{Context, Learner};
 use crate::vault::{AdapterRow, Vault};
 
 const AT_ONCE: usize = 5;

@@ -4,8 +4,8 @@ use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::StatsReply;
 
 use super::ask::seconds;
-use crate::faults::blocking;
 use super::hub::Hub;
+use crate::faults::blocking;
 
 /// The sums now.
 pub(super) async fn stats(hub: &Hub) -> Result<StatsReply, Fault> {

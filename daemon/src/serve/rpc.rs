@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::faults::blocking;
 use super::hub::Hub;
-use crate::learn::{Context, Events, Learner};
 use super::{adapters, ask, chat, connect, doctor, numbers, status, unlock};
+use crate::faults::blocking;
+use crate::learn::{Context, Events, Learner};
 
 /// Events on their way to a slow front end.
 const QUEUE: usize = 256;
@@ -42,10 +42,7 @@ impl Service {
     }
 
     /// A stream that the learner fills.
-    fn learner<T, F>(
-        &self,
-        work: impl FnOnce(Arc<Learner>, Context, Events<T>) -> F,
-    ) -> Answer<Stream<T>>
+    fn learner<T, F>(&self, work: impl FnOnce(Arc<Learner>, Context, Events<T>) -> F) -> Answer<Stream<T>>
     where
         T: Send + 'static,
         F: Future<Output = Result<(), Fault>> + Send + 'static,

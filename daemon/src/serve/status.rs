@@ -8,8 +8,8 @@ use aside_daemon_api::PROTOCOL;
 use aside_daemon_api::proto::{ModelInfo, StatusReply, VaultState};
 use tokio::sync::{mpsc, watch};
 
-use crate::faults::blocking;
 use super::hub::{Hub, VaultView};
+use crate::faults::blocking;
 
 /// Changes within this time are one.
 const TOGETHER: Duration = Duration::from_millis(50);

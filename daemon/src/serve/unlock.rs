@@ -8,9 +8,9 @@ use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{InitReply, InitRequest, UnlockRequest};
 use zeroize::Zeroizing;
 
-use crate::faults::{blocking, key_fault, vault_fault};
 use super::hub::{Hub, VaultView};
 use crate::cloud::Place;
+use crate::faults::{blocking, key_fault, vault_fault};
 use crate::keys::{KeyError, SlotKind};
 use crate::vault::{Vault, VaultError};
 

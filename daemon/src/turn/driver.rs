@@ -1,6 +1,7 @@
 //! Drives one answer: does what the state machine says over the link, on the device, towards the front end and into
 //! the vault.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::account::micros;
-use super::{Account, Answer, Chooser, Effect, Ended, Input, Keeper, Plan, Spoken};
+use super::{Account, Answer, Chooser, Effect, Ended, Input, Keeper, Mode, Plan, Spoken};
 use crate::cloud::{Held, Sessions, link_fault};
 use crate::kit::{Detokenizer, Kit};
 use crate::vault::TokenMark;
@@ -61,6 +62,8 @@ pub struct Outcome {
     pub marks: Vec<TokenMark>,
     /// What it took.
     pub account: Account,
+    /// One codec state per token, where the cloud shipped every one of them.
+    pub shipped: Option<Vec<u8>>,
     /// How it ended.
     pub ended: Result<Ended, Fault>,
 }
@@ -78,6 +81,7 @@ pub async fn drive(turn: &Turn<'_>, sink: &Sink, keeper: Option<Keeper>) -> Outc
         detokenizer: turn.kit.detokenizer(),
         text: String::new(),
         marks: Vec::new(),
+        shipped: BTreeMap::new(),
         tries: 0,
         waited: Duration::ZERO,
         away: false,
@@ -95,6 +99,8 @@ struct Driver<'a> {
     detokenizer: Detokenizer<'a>,
     text: String,
     marks: Vec<TokenMark>,
+    /// States by position; kept only where all of them come.
+    shipped: BTreeMap<u32, Vec<u8>>,
     /// Sessions lost since the last token.
     tries: u32,
     /// Time the cloud was away in a row.
@@ -129,7 +135,9 @@ impl Driver<'_> {
         }
         self.answer.account().wall_us = micros(started.elapsed());
         let account = *self.answer.account();
-        Outcome { text: self.text, marks: self.marks, account, ended }
+        let whole = self.shipped.len() == self.marks.len() && matches!(ended, Ok(Ended::Stop));
+        let shipped = whole.then(|| self.shipped.into_values().flatten().collect());
+        Outcome { text: self.text, marks: self.marks, account, shipped, ended }
     }
 
     /// In order; the input that one of them led to, if any, comes last.
@@ -300,11 +308,14 @@ impl Driver<'_> {
         };
         let computed = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
-            (chooser.choose(index, choice, &state), started.elapsed())
+            (chooser.choose(index, choice, &state), started.elapsed(), state)
         });
-        let (chosen, spent) =
+        let (chosen, spent, state) =
             computed.await.map_err(|_| Fault::internal("the side network ended unexpectedly"))?;
         self.answer.account().device(spent);
+        if self.turn.plan.mode == Mode::Open {
+            self.shipped.insert(index, state);
+        }
         let chosen = chosen.map_err(|error| Fault::internal(error.to_string()))?;
         Ok(Input::Chosen { id: chosen.id, side: chosen.side, p: chosen.p })
     }

@@ -25,7 +25,12 @@ pub struct LessonInput {
     pub own: bool,
     /// Weight of the lesson.
     pub weight: f64,
+    /// The chat's message it is.
+    pub message: Option<i64>,
 }
+
+/// States of a turn: its number, tokens, and one codec state per token.
+pub type ShippedTurn = (u32, Vec<u32>, Vec<u8>);
 
 /// What an import did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,11 +191,44 @@ impl Vault {
                 "INSERT INTO state(lesson, model, targets, states) VALUES(?1, ?2, ?3, ?4)
                  ON CONFLICT(lesson, model) DO UPDATE SET targets = excluded.targets, states = excluded.states",
             )?;
+            let used = "DELETE FROM shipped WHERE message = (SELECT message FROM lesson WHERE id = ?1)";
+            let mut used = t.prepare(used)?;
             for (lesson, targets, states) in states {
-                let targets: Vec<u8> = targets.iter().flat_map(|t| t.to_le_bytes()).collect();
-                insert.execute(params![lesson, model, targets, states])?;
+                insert.execute(params![lesson, model, id_bytes(targets), states])?;
+                used.execute([lesson])?;
             }
             Ok(())
+        })
+    }
+
+    /// Keeps the states of an answer that chat shipped whole.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn put_shipped(&self, answer: i64, model: &str, targets: &[u32], states: &[u8]) -> Result<()> {
+        self.write("shipped", |t| {
+            t.execute(
+                "INSERT OR REPLACE INTO shipped(message, model, targets, states) VALUES(?1, ?2, ?3, ?4)",
+                params![answer, model, id_bytes(targets), states],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The states of `model` that chat shipped for turns of a source.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn shipped(&self, model: &str, source: i64) -> Result<Vec<ShippedTurn>> {
+        self.read(|c| {
+            let mut statement = c.prepare(
+                "SELECT l.turn, s.targets, s.states FROM lesson l JOIN shipped s ON s.message = l.message
+                 WHERE l.source = ?2 AND s.model = ?1 ORDER BY l.turn",
+            )?;
+            let rows = statement.query_map(params![model, source], |r| {
+                Ok((r.get(0)?, ids(&r.get::<_, Vec<u8>>(1)?), r.get(2)?))
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
 
@@ -205,23 +243,28 @@ impl Vault {
                  FROM lesson l JOIN state t ON t.lesson = l.id WHERE t.model = ?1 ORDER BY l.id",
             )?;
             let rows = statement.query_map([model], |r| {
-                let targets: Vec<u8> = r.get(5)?;
                 Ok(LessonRow {
                     id: r.get(0)?,
                     source: r.get(1)?,
                     own: r.get(2)?,
                     weight: r.get(3)?,
                     part: r.get(4)?,
-                    targets: targets
-                        .chunks_exact(4)
-                        .map(|c| u32::from_le_bytes(c.try_into().unwrap_or_default()))
-                        .collect(),
+                    targets: ids(&r.get::<_, Vec<u8>>(5)?),
                     states: r.get(6)?,
                 })
             })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
+}
+
+/// Token ids as they are stored.
+fn id_bytes(ids: &[u32]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_le_bytes()).collect()
+}
+
+fn ids(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap_or_default())).collect()
 }
 
 fn known(c: &Connection, sha256: &str) -> Result<bool> {
@@ -236,8 +279,8 @@ fn add_lessons(t: &Transaction<'_>, source: i64, lessons: &[LessonInput]) -> Res
     let mut added = 0;
     for lesson in lessons {
         let fresh = t.execute(
-            "INSERT OR IGNORE INTO lesson(source, turn, own, weight, part) VALUES(?1, ?2, ?3, ?4, ?5)",
-            params![source, lesson.turn, lesson.own, lesson.weight, part(counter)],
+            "INSERT OR IGNORE INTO lesson(source, turn, own, weight, part, message) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+            params![source, lesson.turn, lesson.own, lesson.weight, part(counter), lesson.message],
         )?;
         counter += fresh as i64;
         added += fresh;

@@ -31,7 +31,7 @@ mod totals;
 pub use adapters::{AdapterRow, InUse, NewAdapter};
 pub use chat::{AnswerStats, ConversationRow, MessageRow};
 pub use error::{Result, VaultError};
-pub use lessons::{ImportOutcome, LessonInput, LessonRow, SourceInput, SourceRow};
+pub use lessons::{ImportOutcome, LessonInput, LessonRow, ShippedTurn, SourceInput, SourceRow};
 pub use marks::TokenMark;
 pub use totals::{LessonTotals, Totals};
 

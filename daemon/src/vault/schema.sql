@@ -44,6 +44,8 @@ CREATE TABLE lesson(
   own INTEGER NOT NULL,
   weight REAL NOT NULL,
   part INTEGER NOT NULL,
+  -- The chat's message it is.
+  message INTEGER REFERENCES message(id) ON DELETE SET NULL,
   UNIQUE(source, turn)
 ) STRICT;
 -- Cached states, bound to the backbone they come from.
@@ -53,6 +55,13 @@ CREATE TABLE state(
   targets BLOB NOT NULL,
   states BLOB NOT NULL,
   PRIMARY KEY(lesson, model)
+) STRICT;
+-- States of an answer that chat shipped, until they become those of its lesson.
+CREATE TABLE shipped(
+  message INTEGER PRIMARY KEY REFERENCES message(id) ON DELETE CASCADE,
+  model TEXT NOT NULL,
+  targets BLOB NOT NULL,
+  states BLOB NOT NULL
 ) STRICT;
 CREATE TABLE adapter(
   version INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -39,7 +39,8 @@ fn mark(start: u32, end: u32, side: bool) -> TokenMark {
 }
 
 fn source(turns: u32) -> SourceInput {
-    let lessons = (0..turns).map(|turn| LessonInput { turn, own: turn % 2 == 0, weight: 1.0 }).collect();
+    let lessons =
+        (0..turns).map(|turn| LessonInput { turn, own: turn % 2 == 0, weight: 1.0, message: None }).collect();
     let lines: Vec<String> = (0..turns).map(|t| format!("\"{CANARY} {t}\"")).collect();
     SourceInput { lines: format!("[{}]", lines.join(",")), lessons }
 }

@@ -165,10 +165,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_text_and_what_is_empty() {
-        assert_eq!(
-            read("a.txt", b"ab\xff"),
-            Err(ImportError::NotText { name: "a.txt".into(), at: 2 })
-        );
+        assert_eq!(read("a.txt", b"ab\xff"), Err(ImportError::NotText { name: "a.txt".into(), at: 2 }));
         assert_eq!(read("a.txt", b" \n\n"), Err(ImportError::Empty { name: "a.txt".into() }));
         assert!(matches!(read("a.jsonl", b"{\n{"), Err(ImportError::Nothing { .. })));
     }
