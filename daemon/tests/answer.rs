@@ -26,7 +26,6 @@ use aside_daemon_api::proto::{
     AskDone, AskRequest, AskToken, GetConversationRequest, LinkState, RollbackRequest, Source, StatsRequest,
     StatusReply, StatusRequest, StopRequest, VaultState, ask_event,
 };
-use support::{CloudConfig, serve};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +38,6 @@ struct Room {
     cloud: Option<JoinHandle<()>>,
     daemon: Option<JoinHandle<()>>,
     client: PublicKey,
-    server: Identity,
 }
 
 impl Room {
@@ -56,9 +54,8 @@ impl Room {
         let vault = Vault::create(&paths.vault_file(), &key).unwrap();
         vault.put_meta("device.identity", identity.to_pkcs8()).unwrap();
         drop(vault);
-        let server = Identity::generate().unwrap();
-        let mut room = Self { dir, paths, cloud: None, daemon: None, client: identity.public(), server };
-        let uri = room.start_cloud(None).await;
+        let mut room = Self { dir, paths, cloud: None, daemon: None, client: identity.public() };
+        let uri = room.start_cloud().await;
         let mut settings = Settings::default();
         settings.cloud.uri = uri;
         change(&mut settings);
@@ -66,13 +63,10 @@ impl Room {
         room
     }
 
-    async fn start_cloud(&mut self, stall_at: Option<u32>) -> String {
-        let folder = self.dir.path().join("cloud");
-        make_private_dir(&folder.join("p")).unwrap();
-        let config = CloudConfig { folder, identity: self.server.clone(), client: self.client, stall_at };
-        let (ready, uri) = tokio::sync::oneshot::channel();
-        self.cloud = Some(tokio::spawn(serve(config, ready)));
-        uri.await.unwrap().to_string()
+    async fn start_cloud(&mut self) -> String {
+        let (service, uri) = support::cloud(&self.dir.path().join("cloud"), self.client).await;
+        self.cloud = Some(service);
+        uri
     }
 
     /// As kill -9 does it: nothing is said, connections break.
@@ -120,6 +114,12 @@ async fn until(rpc: &mut Rpc, good: impl Fn(&StatusReply) -> bool) -> StatusRepl
 
 fn question(seed: u64) -> AskRequest {
     AskRequest { text: QUESTION.into(), seed: Some(seed), max_tokens: Some(40), ..AskRequest::default() }
+}
+
+/// So hot that no end comes before the limit.
+fn long_story() -> AskRequest {
+    let text = "Tell me a long story.".into();
+    AskRequest { text, temperature: Some(5.0), max_tokens: Some(240), ..question(9) }
 }
 
 #[derive(Debug)]
@@ -228,15 +228,12 @@ async fn a_seed_gives_the_same_answer_and_everything_is_kept() {
 async fn an_answer_goes_on_when_the_cloud_dies() {
     let mut room = Room::new().await;
     let mut rpc = room.rpc().await;
-    let story = AskRequest { text: "Tell me a long story.".into(), max_tokens: Some(120), ..question(9) };
-    let whole = ask(&mut rpc, story.clone()).await.unwrap();
-    assert!(whole.tokens.len() > 8, "{:?}", whole.done);
-    room.kill_cloud().await;
-    room.start_cloud(Some(4)).await;
-    let cut = ask_with(&mut rpc, story, async |count| {
+    let whole = ask(&mut rpc, long_story()).await.unwrap();
+    assert!(whole.tokens.len() > 100, "{:?}", whole.done);
+    let cut = ask_with(&mut rpc, long_story(), async |count| {
         if count == 4 {
             room.kill_cloud().await;
-            room.start_cloud(None).await;
+            room.start_cloud().await;
         }
     });
     let cut = cut.await.unwrap();
@@ -254,7 +251,7 @@ async fn a_newborn_adapter_says_base_word_for_word_and_rollback_ends_it() {
     let (model, shape) = shape_of(&room.paths);
     plant(&room.paths, &model, shape, Variant::Spa);
     let mut settings = Settings::default();
-    settings.cloud.uri = room.start_cloud(None).await;
+    settings.cloud.uri = room.start_cloud().await;
     settings.privacy.gate = GatePlace::Cloud;
     room.start_daemon(settings);
     let mut rpc = room.rpc().await;
@@ -279,12 +276,9 @@ async fn a_newborn_adapter_says_base_word_for_word_and_rollback_ends_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_answer_is_kept_as_far_as_it_came() {
-    let mut room = Room::new().await;
-    room.kill_cloud().await;
-    room.start_cloud(Some(3)).await;
+    let room = Room::new().await;
     let mut rpc = room.rpc().await;
-    let request = AskRequest { text: "Tell me a long story.".into(), max_tokens: Some(400), ..question(9) };
-    let mut events = rpc.ask(request).await.unwrap().into_inner();
+    let mut events = rpc.ask(long_story()).await.unwrap().into_inner();
     let mut conversation = 0;
     let mut tokens = 0;
     while tokens < 3 {

@@ -1,4 +1,4 @@
-//! The local cloud as a supervised child: a script stands in for the binary, a cloud in this process for its service.
+//! The local cloud as a supervised child: a script stands in for the binary, the real service runs in this process.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aside_cloud_api::identity::Identity;
-use aside_config::{Paths, make_private_dir};
+use aside_config::Paths;
 use aside_daemon::cloud::{Cloud, CloudConfig, Place};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -42,17 +42,7 @@ async fn gone(pid: u32) {
 async fn it_is_started_again_when_it_dies_and_ends_with_us() {
     let dir = tempfile::Builder::new().prefix("aside-").tempdir().unwrap();
     let identity = Identity::generate().unwrap();
-    let folder = dir.path().join("c");
-    make_private_dir(&folder.join("p")).unwrap();
-    let config = support::CloudConfig {
-        folder,
-        identity: Identity::generate().unwrap(),
-        client: identity.public(),
-        stall_at: None,
-    };
-    let (ready, uri) = tokio::sync::oneshot::channel();
-    let service = tokio::spawn(support::serve(config, ready));
-    let uri = uri.await.unwrap();
+    let (service, uri) = support::cloud(&dir.path().join("c"), identity.public()).await;
     // Like the real one it says its URI and lives as long as its pipe.
     let executable = script(dir.path(), &format!("echo {uri}\nexec cat > /dev/null"));
     let cloud = cloud(dir.path(), executable);

@@ -1,8 +1,8 @@
 //! Fetches the states of a conversation's turns from the cloud: once, window by window (method, section 5).
 
-use super::import::Line;
+use super::import::{Line, Role};
 use super::window::{Window, windows};
-use crate::kit::Kit;
+use crate::kit::{Encoded, Kit};
 use crate::vault::ShippedTurn;
 use aside_cloud_api::link::LinkError;
 use aside_cloud_api::link::client::Link;
@@ -53,19 +53,7 @@ pub(super) async fn encode(
 ) -> Result<Vec<EncodedTurn>, EncodeError> {
     let conversation = kit.encode_conversation(lines).map_err(|e| EncodeError::Template(e.to_string()))?;
     let bytes = kit.layout().bytes();
-    let same = |turn: &EncodedTurn| {
-        let ids = conversation.spans.get(turn.turn).and_then(|span| conversation.ids.get(span.clone()));
-        ids == Some(turn.targets.as_slice()) && turn.states.len() == turn.targets.len() * bytes
-    };
-    let mut out: Vec<EncodedTurn> = have.iter().filter(|turn| same(turn)).cloned().collect();
-    let turns: Vec<(usize, Range<usize>)> = conversation
-        .spans
-        .iter()
-        .cloned()
-        .enumerate()
-        .filter(|(turn, _)| lines.get(*turn).is_some_and(|l| l.role != super::import::Role::System))
-        .filter(|(turn, _)| out.iter().all(|had| had.turn != *turn))
-        .collect();
+    let (mut out, turns) = split(&conversation, lines, have, bytes);
     for window in windows(conversation.ids.len(), &turns, kit.window()) {
         let states = fetch(link, kit, &conversation.ids, &window).await?;
         let first = first_state(&window);
@@ -86,6 +74,26 @@ pub(super) async fn encode(
         }
     }
     Ok(out)
+}
+
+/// Turns of `have` that fit, and the target ranges of the turns that are to be fetched.
+fn split(
+    conversation: &Encoded,
+    lines: &[Line],
+    have: &[EncodedTurn],
+    bytes: usize,
+) -> (Vec<EncodedTurn>, Vec<(usize, Range<usize>)>) {
+    let same = |turn: &&EncodedTurn| {
+        let ids = conversation.spans.get(turn.turn).and_then(|span| conversation.ids.get(span.clone()));
+        ids == Some(turn.targets.as_slice()) && turn.states.len() == turn.targets.len() * bytes
+    };
+    let fitting: Vec<EncodedTurn> = have.iter().filter(same).cloned().collect();
+    let spans = conversation.spans.iter().cloned().enumerate();
+    let missing = spans
+        .filter(|(turn, _)| lines.get(*turn).is_some_and(|line| line.role != Role::System))
+        .filter(|(turn, _)| fitting.iter().all(|had| had.turn != *turn))
+        .collect();
+    (fitting, missing)
 }
 
 /// Position of the first state that a window needs.
@@ -114,5 +122,29 @@ async fn fetch(link: &Link, kit: &Kit, ids: &[u32], window: &Window) -> Result<V
             reply::Body::EncodeDone(_) if states.len() == (tokens.len() - from) * bytes => return Ok(states),
             _ => return Err(EncodeError::States),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_chat_shipped_is_not_fetched_again_and_other_tokens_are() {
+        let line = |role| Line { role, content: "x".into() };
+        let lines = [line(Role::System), line(Role::User), line(Role::Assistant), line(Role::Assistant)];
+        let conversation = Encoded { ids: (0..10).collect(), spans: vec![0..1, 2..4, 5..7, 8..10] };
+        let turn = |turn, targets: [u32; 2], bytes| EncodedTurn {
+            turn,
+            targets: targets.to_vec(),
+            states: vec![7; bytes],
+        };
+        let have = [turn(2, [5, 6], 6), turn(3, [8, 99], 6)];
+        let (fitting, missing) = split(&conversation, &lines, &have, 3);
+        assert_eq!(fitting, [turn(2, [5, 6], 6)]);
+        assert_eq!(missing, [(1, 2..4), (3, 8..10)]);
+        // A state of another size is of no use.
+        let (fitting, missing) = split(&conversation, &lines, &[turn(2, [5, 6], 5)], 3);
+        assert!(fitting.is_empty() && missing.len() == 3);
     }
 }

@@ -449,3 +449,22 @@ fn a_damaged_page_of_a_version_falls_back_and_is_no_internal_error() {
     assert_eq!(vault.conversation(id).unwrap().title, "after");
     assert!(matches!(vault.verify(), Err(VaultError::Damaged(_))));
 }
+
+#[test]
+fn states_that_chat_shipped_become_those_of_their_lesson() {
+    let (_place, vault) = Place::new();
+    let conversation = vault.start_conversation("t", 1, 0).unwrap();
+    let (question, answer) = vault.begin_answer(conversation, Some("q"), 0).unwrap();
+    vault.put_shipped(answer, "m", &[4, 5], b"states").unwrap();
+    let lesson = |turn, message| LessonInput { turn, own: turn == 0, weight: 1.0, message: Some(message) };
+    let lessons = vec![lesson(0, question), lesson(1, answer)];
+    vault.set_chat_source(conversation, &SourceInput { lines: "[]".into(), lessons }, 1).unwrap();
+    let source = vault.sources_without_states("m").unwrap().remove(0);
+    assert_eq!(vault.shipped("m", source.id).unwrap(), [(1, vec![4, 5], b"states".to_vec())]);
+    assert!(vault.shipped("other", source.id).unwrap().is_empty());
+    let rows: Vec<_> = source.lessons.iter().map(|(_, id)| (*id, vec![4, 5], b"states".to_vec())).collect();
+    vault.put_states("m", &rows).unwrap();
+    assert!(vault.shipped("m", source.id).unwrap().is_empty());
+    vault.delete_conversation(conversation).unwrap();
+    assert!(vault.lessons_with_states("m").unwrap().is_empty());
+}
