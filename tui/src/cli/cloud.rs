@@ -1,8 +1,10 @@
 //! `aside cloud`: the process that runs the backbone, here for others or as the daemon's child.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aside_cloud_api::link::Address;
 use aside_config::Paths;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -57,6 +59,9 @@ struct Invite {
     /// How long it is good for, for example 30m, 24h or 7d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = ttl)]
     ttl: Duration,
+    /// Under which other machines reach this one; when left out, where it listens, or this machine's name
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
     /// Folder of the cloud that is to admit it
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -119,9 +124,11 @@ impl Serve {
 impl Invite {
     fn run(self, paths: &Paths) -> Result<Exit, Failure> {
         let state_dir = self.state_dir.unwrap_or_else(|| paths.cloud_dir());
-        let uri = aside_cloud::service::invite(&state_dir, self.ttl).map_err(|error| {
+        let mut uri = aside_cloud::service::invite(&state_dir, self.ttl).map_err(|error| {
             Fault::new(codes::NOT_FOUND, error.to_string()).repair("aside cloud serve --listen HOST:PORT")
         })?;
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        uri.address = reachable(uri.address, self.host, name);
         if self.json {
             output::json(&serde_json::json!({ "uri": uri.to_string(), "ttl_seconds": self.ttl.as_secs() }))?;
         } else {
@@ -145,6 +152,17 @@ fn bad(flag: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::usage(&format!("{flag}: {error}"), "aside cloud serve --help")
 }
 
+/// Where other machines find an address that is listened at: one that stands for every interface names none of them.
+fn reachable(address: Address, host: Option<String>, name: String) -> Address {
+    match address {
+        Address::Tcp(listened, port) => {
+            let every = listened.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+            Address::Tcp(host.unwrap_or(if every { name } else { listened }), port)
+        }
+        unix @ Address::Unix(_) => unix,
+    }
+}
+
 /// A number and s, m, h or d.
 fn ttl(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text} is no time such as 30m, 24h or 7d");
@@ -163,6 +181,17 @@ fn ttl(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invitation_names_a_host_that_others_can_reach() {
+        let at = |host: &str| Address::Tcp(host.into(), 7425);
+        let told =
+            |host: &str, wanted: Option<&str>| reachable(at(host), wanted.map(Into::into), "box".into());
+        assert_eq!(told("0.0.0.0", None), at("box"));
+        assert_eq!(told("::", None), at("box"));
+        assert_eq!(told("192.168.1.5", None), at("192.168.1.5"));
+        assert_eq!(told("0.0.0.0", Some("home.example")), at("home.example"));
+    }
 
     #[test]
     fn times_have_a_unit_and_are_not_nothing() {

@@ -13,8 +13,8 @@ use crate::screen::theme::Meaning;
 /// What a person should know before the first word.
 const SENTENCES: [&str; 3] = [
     "Stays here: what you write and what is learned from it, in an encrypted vault on this machine.",
-    "Leaves: the conversation at hand, and a small gate that decides which words this machine chooses, go to the cloud \
-     that answers; until you connect another one, that is a process on this machine.",
+    "Leaves: the conversation at hand, texts it learns from, and a small gate that says which words this machine \
+     chooses; to the cloud that answers, which is a process on this machine until you connect another.",
     "Learns: from your words, when you type /learn.",
 ];
 /// Shown for every typed character of a secret.
