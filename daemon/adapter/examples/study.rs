@@ -72,6 +72,7 @@ fn main() {
             "dropout" => settings.dropout = value.parse().unwrap(),
             "batch" => settings.batch = value.parse().unwrap(),
             "kappa" => settings.kappa = Some(value.parse().unwrap()),
+            "joint" => settings.joint = value.parse().unwrap(),
             "trace" => trace = true,
             "seed" => seed = value.parse().unwrap(),
             "variant" => variant = value.parse().unwrap(),

@@ -3,6 +3,7 @@
 use crate::error::{AdapterError, Result};
 use crate::gate::Gate;
 use crate::head::Head;
+use crate::memory::{Memory, Mixed, Mixer, Rows};
 use crate::side::{Shape, SideNetwork};
 use crate::variant::Variant;
 use candle_core::{Device, Tensor};
@@ -16,6 +17,7 @@ const WHAT: &str = "the adapter";
 pub struct Adapter {
     pub(crate) network: SideNetwork,
     pub(crate) gate: Option<Gate>,
+    pub(crate) memory: Option<Memory>,
     variant: Variant,
 }
 
@@ -25,11 +27,26 @@ impl Adapter {
     /// # Errors
     /// When tensors cannot be made.
     pub fn birth(shape: Shape, variant: Variant, seed: u64) -> Result<Self> {
-        Ok(Self { network: SideNetwork::birth(shape, seed)?, gate: None, variant })
+        Ok(Self { network: SideNetwork::birth(shape, seed)?, gate: None, memory: None, variant })
     }
 
-    pub(crate) fn of(network: SideNetwork, variant: Variant, gate: Option<Gate>) -> Self {
-        Self { network, gate, variant }
+    pub(crate) fn of(
+        network: SideNetwork,
+        variant: Variant,
+        gate: Option<Gate>,
+        memory: Option<Memory>,
+    ) -> Self {
+        Self { network, gate, memory, variant }
+    }
+
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// Rows of the personal memory.
+    #[must_use]
+    pub fn memory_rows(&self) -> usize {
+        self.memory.as_ref().map_or(0, |memory| memory.rows.len())
     }
 
     /// Sizes.
@@ -94,6 +111,13 @@ impl Adapter {
         head.logits(&hidden)
     }
 
+    /// What the memory says at a state `z` (H): `base` are base's log-probabilities there (V). Rows of the lesson
+    /// source `skip` do not vote: that conversation is before the backbone's eyes anyway.
+    #[must_use]
+    pub fn recall(&self, z: &[f32], base: &[f32], skip: Option<u64>) -> Mixed {
+        self.memory.as_ref().map_or_else(Mixed::default, |memory| memory.at(z, base, skip))
+    }
+
     /// As safetensors; the same adapter gives the same bytes.
     ///
     /// # Errors
@@ -112,9 +136,39 @@ impl Adapter {
             let table: Vec<f32> = gate.table.iter().flat_map(|(t, r)| [*t, *r]).collect();
             tensors.push(("gate.table".into(), vec![gate.table.len(), 2], little(&table)));
         }
+        let mut tensors: Vec<_> = tensors.into_iter().map(|(n, d, b)| (n, Dtype::F32, d, b)).collect();
+        if let Some(Memory { rows, mixer }) = &self.memory {
+            let n = rows.len();
+            let mut put = |name: &str, kind, dims, bytes| tensors.push((name.to_owned(), kind, dims, bytes));
+            put(
+                "memory.mixer",
+                Dtype::F64,
+                vec![mixer.0.len()],
+                mixer.0.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            );
+            put(
+                "memory.keys",
+                Dtype::I8,
+                vec![n, rows.keys.len() / n.max(1)],
+                rows.keys.iter().map(|k| k.cast_unsigned()).collect(),
+            );
+            put("memory.scales", Dtype::F32, vec![n], little(&rows.scales));
+            put(
+                "memory.values",
+                Dtype::U32,
+                vec![n],
+                rows.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            );
+            put(
+                "memory.conversations",
+                Dtype::U64,
+                vec![n],
+                rows.conversations.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            );
+        }
         let views = tensors
             .iter()
-            .map(|(name, dims, bytes)| Ok((name.clone(), TensorView::new(Dtype::F32, dims.clone(), bytes)?)))
+            .map(|(name, kind, dims, bytes)| Ok((name.clone(), TensorView::new(*kind, dims.clone(), bytes)?)))
             .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(damaged)?;
         // One entry only: the order of a map with more would not be the same every time.
@@ -168,7 +222,41 @@ impl Adapter {
                     .collect(),
             }),
         };
-        Ok(Self { network: SideNetwork::from_values(shape, &values)?, gate, variant })
+        let memory = read_memory(&file, shape)?;
+        Ok(Self { network: SideNetwork::from_values(shape, &values)?, gate, memory, variant })
+    }
+}
+
+/// The memory of a stored adapter, if it has one.
+fn read_memory(file: &SafeTensors<'_>, shape: Shape) -> Result<Option<Memory>> {
+    let Ok(mixer) = file.tensor("memory.mixer") else { return Ok(None) };
+    let part = |name: &str, kind: Dtype| {
+        let view = file.tensor(name).map_err(damaged)?;
+        if view.dtype() == kind {
+            Ok(view.data())
+        } else {
+            Err(damaged(format!("{name} is of another type")))
+        }
+    };
+    let words = |bytes: &[u8]| bytes.chunks_exact(4).map(|c| c.try_into().unwrap_or_default()).collect();
+    let (scales, values): (Vec<[u8; 4]>, Vec<[u8; 4]>) =
+        (words(part("memory.scales", Dtype::F32)?), words(part("memory.values", Dtype::U32)?));
+    let conversations = part("memory.conversations", Dtype::U64)?;
+    let rows = Rows::from_parts(
+        shape.hidden,
+        part("memory.keys", Dtype::I8)?.iter().map(|k| k.cast_signed()).collect(),
+        scales.into_iter().map(f32::from_le_bytes).collect(),
+        values.into_iter().map(u32::from_le_bytes).collect(),
+        conversations.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect(),
+    );
+    let numbers: Vec<f64> =
+        mixer.data().chunks_exact(8).map(|c| f64::from_le_bytes(c.try_into().unwrap_or_default())).collect();
+    let mixer = numbers.try_into().ok().filter(|n: &[f64; 6]| n.iter().all(|v| v.is_finite())).map(Mixer);
+    match (rows, mixer) {
+        (Some(rows), Some(mixer)) if rows.scales.iter().all(|s| s.is_finite()) => {
+            Ok(Some(Memory { rows, mixer }))
+        }
+        _ => Err(damaged("its memory does not hold together")),
     }
 }
 
@@ -205,6 +293,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_recalled_changes_probabilities_which_still_sum_to_one() {
+        let mut adapter = Adapter::birth(SHAPE, Variant::Spa, 1).unwrap();
+        let z: Vec<f32> = (0..256).map(|i| (i as f32).sin() * 3.0).collect();
+        let base = vec![(1f32 / 32.0).ln(); 32];
+        assert_eq!(adapter.recall(&z, &base, None), Mixed::default());
+        let mut rows = Rows::new(256);
+        rows.push(7, 9, &z);
+        adapter.memory = Some(Memory { rows, mixer: Mixer::default() });
+        let mut fused = base.clone();
+        adapter.recall(&z, &base, None).fuse(&mut fused);
+        assert!((fused.iter().map(|l| l.exp()).sum::<f32>() - 1.0).abs() < 1e-5);
+        assert!(fused[9] > base[9] && fused[8] < base[8]);
+        adapter.recall(&z, &base, Some(7)).fuse(&mut fused);
+        assert!(fused[9] > base[9], "nobody votes, nothing changes");
+    }
+
+    #[test]
     fn bytes_come_back_and_damage_is_noticed() {
         let mut adapter = Adapter::birth(SHAPE, Variant::FullSeparation, 1).unwrap();
         adapter.gate = Some(Gate {
@@ -213,12 +318,16 @@ mod tests {
             threshold: 0.6,
             table: vec![(0.5, 0.7), (0.9, 0.1)],
         });
+        let mut rows = Rows::new(SHAPE.hidden);
+        (0..3u32).for_each(|i| rows.push(7, i, &[i as f32 - 1.0; 256]));
+        adapter.memory = Some(Memory { rows, mixer: Mixer::default() });
         let bytes = adapter.to_bytes().unwrap();
         assert_eq!(bytes, adapter.to_bytes().unwrap());
         let back = Adapter::from_bytes(&bytes).unwrap();
         assert_eq!((back.variant(), back.shape(), back.gate()), (adapter.variant(), SHAPE, adapter.gate()));
         assert_eq!(back.network.values().unwrap(), adapter.network.values().unwrap());
         assert_eq!(back.parameters(), adapter.parameters());
+        assert!(back.memory == adapter.memory && back.memory_rows() == 3);
         for cut in [0, 7, 8, 100, bytes.len() - 1] {
             assert!(Adapter::from_bytes(&bytes[..cut]).is_err());
         }

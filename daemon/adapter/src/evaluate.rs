@@ -4,7 +4,8 @@ use crate::adapter::Adapter;
 use crate::error::Result;
 use crate::head::Head;
 use crate::job::Turn;
-use crate::loss::score;
+use crate::loss::{log_softmax, score};
+use crate::memory::Mixed;
 
 /// Positions scored at once.
 const CHUNK: usize = 32;
@@ -114,12 +115,18 @@ pub(crate) fn score_turn(adapter: Option<&Adapter>, head: &Head, turn: &Turn) ->
         let base = head.logits(z)?;
         let open = adapter.map(|a| a.open_logits(head, taps, z)).transpose()?;
         for (row, target) in targets.iter().enumerate() {
-            let slice = |all: &'_ [f32]| {
-                score(all.get(row * vocab..(row + 1) * vocab).unwrap_or(&[]), *target as usize)
-            };
-            let (base_log, base_best) = slice(&base);
-            let (open_log, open_best) = open.as_deref().map_or((base_log, base_best), slice);
             let z = z.get(row * hidden..(row + 1) * hidden).unwrap_or(&[]);
+            let logits = |all: &'_ [f32]| all.get(row * vocab..(row + 1) * vocab).unwrap_or(&[]).to_vec();
+            let mut own = logits(&base);
+            let (base_log, base_best) = score(&own, *target as usize, &Mixed::default());
+            let mixed = adapter.and_then(Adapter::memory).map(|memory| {
+                log_softmax(&mut own);
+                memory.at(z, &own, Some(turn.conversation))
+            });
+            let (open_log, open_best) = match open.as_deref() {
+                Some(open) => score(&logits(open), *target as usize, &mixed.unwrap_or_default()),
+                None => (base_log, base_best),
+            };
             let sigma = adapter.is_some_and(|a| opens(a, z));
             out.push(Scored { base: -base_log, open: -open_log, differs: base_best != open_best, sigma });
         }

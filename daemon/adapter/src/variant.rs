@@ -47,6 +47,12 @@ impl Variant {
         matches!(self, Self::FullIntegration | Self::Spa)
     }
 
+    /// Whether personal memory takes part at its open positions (method, section 8).
+    #[must_use]
+    pub fn remembers(self) -> bool {
+        matches!(self, Self::FullIntegration | Self::Spa)
+    }
+
     /// Whether weights trained for `trained` serve this variant (method, section 8: base, full integration and spa
     /// share weights; the others need their own).
     #[must_use]

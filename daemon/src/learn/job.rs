@@ -33,7 +33,7 @@ pub(super) fn job(kit: &Kit, lessons: &[LessonRow], variant: Variant, seed: u64)
             })
         })
         .collect::<Result<_, CodecError>>()?;
-    Ok(Job { shape: kit.shape(), variant, settings: Settings::default(), turns, parent: None, seed })
+    Ok(Job { shape: kit.shape(), variant, settings: Settings::of(variant), turns, parent: None, seed })
 }
 
 /// A turn that only measures.

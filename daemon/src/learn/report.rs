@@ -32,6 +32,8 @@ pub(super) struct Numbers {
     pub(super) epochs: u32,
     /// Parameters of side network and gate.
     pub(super) parameters: u64,
+    /// Rows of the personal memory.
+    pub(super) memory_rows: u64,
     /// Threshold of the gate and its table threshold -> open rate.
     pub(super) threshold: f64,
     /// See `threshold`.
@@ -48,6 +50,7 @@ impl From<&Candidate> for Numbers {
             held_out: Some(&candidate.held_out).filter(|e| e.tokens > 0).map(Measured::from),
             epochs: u32::try_from(candidate.epochs).unwrap_or(u32::MAX),
             parameters: candidate.adapter.parameters(),
+            memory_rows: candidate.adapter.memory_rows() as u64,
             threshold: gate.map_or(0.0, |g| f64::from(g.threshold)),
             table: table.unwrap_or_default(),
             train_seconds: 0.0,

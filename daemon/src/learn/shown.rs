@@ -27,6 +27,7 @@ pub(crate) fn adapter(row: &AdapterRow, in_use: u64, parameters: u64) -> Adapter
         model: row.model.clone(),
         lesson_tokens: row.lesson_tokens,
         parameters: numbers.parameters,
+        memory_rows: numbers.memory_rows,
         parameters_percent: percent,
         held_out: numbers.held_out.map(Into::into),
         bytes: row.size,

@@ -132,12 +132,14 @@ impl Job<'_> {
         let Wanted { temperature, top_k, top_p, max_tokens, .. } = self.wanted;
         let Stored { seed, turn, attempt, .. } = self.stored;
         let sampler = Sampler { temperature, top_k, top_p, seed, turn, attempt };
+        let source = self.source().await;
         let chooser = plan.adapter.as_ref().map(|adapter| {
             Arc::new(Chooser {
                 kit: Arc::clone(&connected.kit),
                 adapter: Arc::clone(adapter),
                 gate: plan.gate.clone().filter(|_| plan.gate_at_home),
                 sampler,
+                source,
             })
         });
         let key = self.key(plan, usable);
@@ -163,6 +165,13 @@ impl Job<'_> {
             }
         }
         outcome
+    }
+
+    /// The lesson source that this conversation became, if it did.
+    async fn source(&self) -> Option<u64> {
+        let (vault, conversation) = (self.vault.clone(), self.stored.ids?.conversation);
+        let found = blocking(move || vault.source_of(conversation)).await;
+        found.ok().flatten().map(i64::cast_unsigned)
     }
 
     fn key(&self, plan: &Plan, usable: &InUse) -> Key {

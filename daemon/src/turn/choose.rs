@@ -18,6 +18,8 @@ pub struct Chooser {
     pub gate: Option<Gate>,
     /// Noise and limits, as the cloud has them.
     pub sampler: Sampler,
+    /// The lesson source that this conversation is: its rows of the memory do not vote.
+    pub source: Option<u64>,
 }
 
 /// What the device chose.
@@ -55,8 +57,14 @@ impl Chooser {
         {
             return Ok(Choice { id: choice, side: false, p: Some(p) });
         }
-        let mut logits = self.adapter.open_logits(self.kit.head(), &state.taps, &state.z)?;
-        log_softmax(&mut logits);
-        Ok(Choice { id: self.sampler.choose(&logits, index), side: true, p })
+        let head = self.kit.head();
+        let mut fused = self.adapter.open_logits(head, &state.taps, &state.z)?;
+        log_softmax(&mut fused);
+        if self.adapter.memory_rows() > 0 {
+            let mut base = head.logits(&state.z)?;
+            log_softmax(&mut base);
+            self.adapter.recall(&state.z, &base, self.source).fuse(&mut fused);
+        }
+        Ok(Choice { id: self.sampler.choose(&fused, index), side: true, p })
     }
 }

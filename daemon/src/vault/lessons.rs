@@ -154,6 +154,17 @@ impl Vault {
         })
     }
 
+    /// The source that a conversation of the chat is.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn source_of(&self, conversation: i64) -> Result<Option<i64>> {
+        self.read(|c| {
+            let query = "SELECT id FROM source WHERE conversation = ?1";
+            Ok(c.query_row(query, [conversation], |r| r.get(0)).optional()?)
+        })
+    }
+
     /// Sources with lessons that have no states of `model`, oldest first.
     ///
     /// # Errors

@@ -460,6 +460,8 @@ fn states_that_chat_shipped_become_those_of_their_lesson() {
     let lessons = vec![lesson(0, question), lesson(1, answer)];
     vault.set_chat_source(conversation, &SourceInput { lines: "[]".into(), lessons }, 1).unwrap();
     let source = vault.sources_without_states("m").unwrap().remove(0);
+    assert_eq!(vault.source_of(conversation).unwrap(), Some(source.id));
+    assert_eq!(vault.source_of(conversation + 1).unwrap(), None);
     assert_eq!(vault.shipped("m", source.id).unwrap(), [(1, vec![4, 5], b"states".to_vec())]);
     assert!(vault.shipped("other", source.id).unwrap().is_empty());
     let rows: Vec<_> = source.lessons.iter().map(|(_, id)| (*id, vec![4, 5], b"states".to_vec())).collect();

@@ -39,6 +39,7 @@ pub(crate) struct AdapterReport {
     model: String,
     lesson_tokens: u64,
     parameters: u64,
+    memory_rows: u64,
     parameters_percent: f64,
     held_out: Option<EvaluationReport>,
     threshold: f64,
@@ -96,6 +97,7 @@ impl From<&proto::Adapter> for AdapterReport {
             model: adapter.model.clone(),
             lesson_tokens: adapter.lesson_tokens,
             parameters: adapter.parameters,
+            memory_rows: adapter.memory_rows,
             parameters_percent: adapter.parameters_percent,
             held_out: adapter.held_out.as_ref().map(|numbers| EvaluationReport::of(Some(numbers))),
             threshold: adapter.threshold,
@@ -144,6 +146,7 @@ pub(crate) fn adapter_page(adapter: &proto::Adapter) -> String {
             "parameters     {} ({:.2} % of the backbone)",
             adapter.parameters, adapter.parameters_percent
         ),
+        format!("memory         {} rows", adapter.memory_rows),
         format!("training       {} epochs, {:.1} s", adapter.epochs, adapter.train_seconds),
         format!("size           {} bytes", adapter.bytes),
     ];

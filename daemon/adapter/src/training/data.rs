@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::head::Head;
 use crate::job::{Job, Part, Turn};
-use crate::loss::score;
+use crate::loss::log_softmax;
+use crate::memory::{BaseView, Memory, Mixed, Sample, fit, rows_of};
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub(super) struct Known<'a> {
     pub(super) first: usize,
     /// Base's log-probability of every target.
     pub(super) base: Vec<f32>,
+    /// Votes of the memory at every target, of other conversations only; none without a memory.
+    pub(super) mixed: Vec<Mixed>,
 }
 
 /// All training turns.
@@ -30,6 +33,7 @@ pub(super) struct Data<'a> {
     folds: u64,
     batch: usize,
     seed: u64,
+    memory: Option<Memory>,
 }
 
 impl<'a> Data<'a> {
@@ -44,18 +48,28 @@ impl<'a> Data<'a> {
         let fold_of = assign(&train, folds, job.seed);
         let mut turns = Vec::new();
         let mut first = 0;
+        let memory = if job.variant.remembers() { learn_memory(&train, head, dense)? } else { None };
         for (number, turn) in train.into_iter().enumerate() {
-            let base = base_log_probs(turn, head, dense)?;
-            turns.push(Known { turn, fold: fold_of(number, turn), first, base });
+            let (mut base, mut mixed) = (Vec::new(), Vec::new());
+            each_base(turn, head, dense, |token, z, log_probs| {
+                base.push(log_probs.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY));
+                mixed.extend(memory.as_ref().map(|m| m.at(z, log_probs, Some(turn.conversation))));
+            })?;
+            turns.push(Known { turn, fold: fold_of(number, turn), first, base, mixed });
             first += turn.targets.len();
         }
         // An always-open variant needs no gate, hence no folds.
         let folds = if job.variant.gated() { folds } else { 0 };
-        Ok(Self { turns, folds, batch: job.settings.batch.max(1), seed: job.seed })
+        Ok(Self { turns, folds, batch: job.settings.batch.max(1), seed: job.seed, memory })
     }
 
     pub(super) fn folds(&self) -> u64 {
         self.folds
+    }
+
+    /// Rows of the training turns and the mixer fitted on them.
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     pub(super) fn turns(&self) -> &[Known<'a>] {
@@ -117,14 +131,37 @@ fn assign(train: &[&Turn], folds: u64, seed: u64) -> impl Fn(usize, &Turn) -> u6
     }
 }
 
-fn base_log_probs(turn: &Turn, head: &Head, dense: &Tensor) -> Result<Vec<f32>> {
+/// Rows of all training turns, and a mixer fitted on tokens whose neighbours are of other conversations; `None` where
+/// there is only one, for then nothing shows what the memory is worth.
+fn learn_memory(train: &[&Turn], head: &Head, dense: &Tensor) -> Result<Option<Memory>> {
+    let rows = rows_of(head.hidden(), train.iter().copied(), |_| true)?;
+    let mut samples = Vec::new();
+    for turn in train {
+        each_base(turn, head, dense, |token, z, log_probs| {
+            let near = rows.nearest(z, Some(turn.conversation));
+            samples.extend(Sample::new(&near, &BaseView::of(log_probs), token, f64::from(turn.weight)));
+        })?;
+    }
+    Ok((!samples.is_empty()).then(|| Memory { mixer: fit(&samples), rows }))
+}
+
+/// Gives every target with its z and base's log-probabilities (V).
+fn each_base(
+    turn: &Turn,
+    head: &Head,
+    dense: &Tensor,
+    mut each: impl FnMut(u32, &[f32], &[f32]),
+) -> Result<()> {
     let (hidden, vocab) = (head.hidden(), head.vocab());
     let rows = (LOGITS_AT_ONCE / vocab).max(1);
-    let mut out = Vec::with_capacity(turn.targets.len());
-    for (z, targets) in turn.z.chunks(rows * hidden).zip(turn.targets.chunks(rows)) {
-        let z = Tensor::from_slice(z, (targets.len(), hidden), &Device::Cpu)?;
-        let logits = z.matmul(&dense.t()?)?.flatten_all()?.to_vec1::<f32>()?;
-        out.extend(logits.chunks_exact(vocab).zip(targets).map(|(row, t)| score(row, *t as usize).0 as f32));
+    for (states, targets) in turn.z.chunks(rows * hidden).zip(turn.targets.chunks(rows)) {
+        let z = Tensor::from_slice(states, (targets.len(), hidden), &Device::Cpu)?;
+        let mut logits = z.matmul(&dense.t()?)?.flatten_all()?.to_vec1::<f32>()?;
+        for ((row, z), token) in logits.chunks_exact_mut(vocab).zip(states.chunks_exact(hidden)).zip(targets)
+        {
+            log_softmax(row);
+            each(*token, z, row);
+        }
     }
-    Ok(out)
+    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::gate::Gate;
 use crate::head::Head;
 use crate::job::{Job, Part, Turn};
+use crate::memory::rows_of;
 use crate::optimiser::AdamW;
 use crate::side::SideNetwork;
 use candle_core::Tensor;
@@ -241,6 +242,7 @@ impl<'a> Training<'a> {
             SideNetwork::from_values(self.job.shape, values)?,
             self.job.variant,
             self.gate.clone(),
+            self.data.memory().cloned(),
         ))
     }
 
@@ -249,9 +251,13 @@ impl<'a> Training<'a> {
     /// # Errors
     /// When tensor arithmetic fails.
     pub fn finish(&self) -> Result<Candidate> {
-        let adapter = self.adapter(&self.network.values()?)?;
+        let mut adapter = self.adapter(&self.network.values()?)?;
         let turns = self.job.turns.iter().filter(|t| t.part == Part::HeldOut);
         let held_out = evaluate(Some(&adapter), self.head, turns, self.job.settings.lambda)?;
+        // Measured without them, served with them: a row is known by being read, not by training.
+        if let Some(memory) = &mut adapter.memory {
+            memory.rows = rows_of(self.job.shape.hidden, &self.job.turns, |_| true)?;
+        }
         Ok(Candidate { adapter, held_out, epochs: self.epoch })
     }
 }

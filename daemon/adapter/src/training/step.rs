@@ -3,7 +3,8 @@
 use super::data::LOGITS_AT_ONCE;
 use super::{Training, WARM_START};
 use crate::error::Result;
-use crate::loss::{gradient, score};
+use crate::loss::{Fixed, gradient, log_softmax, score};
+use crate::memory::Mixed;
 use crate::optimiser::schedule;
 use crate::rng::Rng;
 use crate::side::Dropout;
@@ -22,6 +23,7 @@ struct Gathered {
     z: Tensor,
     targets: Vec<u32>,
     base: Vec<f32>,
+    mixed: Vec<Mixed>,
     weights: Vec<f32>,
 }
 
@@ -30,17 +32,20 @@ impl Training<'_> {
         let shape = self.job.shape;
         let (mut taps, mut z) = (Vec::new(), Vec::new());
         let (mut targets, mut base, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        let mut mixed = Vec::new();
         for known in numbers.iter().filter_map(|n| self.data.turns().get(*n)) {
             taps.extend_from_slice(&known.turn.taps);
             z.extend_from_slice(&known.turn.z);
             targets.extend_from_slice(&known.turn.targets);
             base.extend_from_slice(&known.base);
+            mixed.extend_from_slice(&known.mixed);
             weights.extend(std::iter::repeat_n(known.turn.weight, known.turn.targets.len()));
         }
         let n = targets.len();
+        mixed.resize(n, Mixed::default());
         let taps = Tensor::from_vec(taps, (n, shape.layer_taps * shape.hidden), &Device::Cpu)?;
         let z = Tensor::from_vec(z, (n, shape.hidden), &Device::Cpu)?;
-        Ok(Gathered { taps, z, targets, base, weights })
+        Ok(Gathered { taps, z, targets, base, mixed, weights })
     }
 
     /// The hidden state that the head sees at open positions.
@@ -93,17 +98,18 @@ impl Training<'_> {
             let mut base = if anchored { logits_of(&batch.z)? } else { Vec::new() };
             for (row, logits) in logits.chunks_exact_mut(vocab).enumerate() {
                 let token = start + row;
-                let (Some(target), Some(base_target)) = (batch.targets.get(token), batch.base.get(token))
-                else {
-                    break;
-                };
+                let known = (batch.targets.get(token), batch.base.get(token), batch.mixed.get(token));
+                let (Some(target), Some(base_target), Some(mixed)) = known else { break };
                 let base_row = base.get_mut(row * vocab..(row + 1) * vocab).map(|r| {
-                    aligned(r);
+                    log_softmax(r);
                     &*r
                 });
                 let scale = batch.weights.get(token).copied().unwrap_or(0.0) / total;
                 let p = p.get(token).copied().unwrap_or(1.0);
-                gradient(logits, base_row, *base_target, *target as usize, p, kappa, scale);
+                let none = Mixed::default();
+                let mixed = if self.job.settings.joint { mixed } else { &none };
+                let fixed = Fixed { base: base_row, base_target: *base_target, target: *target, mixed };
+                gradient(logits, &fixed, p, kappa, scale);
             }
             pieces.push(Tensor::from_vec(logits, (count, vocab), &Device::Cpu)?.matmul(&self.dense)?);
         }
@@ -125,23 +131,16 @@ impl Training<'_> {
                     .matmul(&self.dense.t()?)?
                     .flatten_all()?
                     .to_vec1::<f32>()?;
-                let tokens = batch.targets.iter().zip(&batch.base).zip(&batch.weights).skip(start);
-                for (row, ((target, base), weight)) in logits.chunks_exact(vocab).zip(tokens) {
-                    let open = -score(row, *target as usize).0;
+                let tokens =
+                    batch.targets.iter().zip(&batch.base).zip(&batch.weights).zip(&batch.mixed).skip(start);
+                for (row, (((target, base), weight), mixed)) in logits.chunks_exact(vocab).zip(tokens) {
+                    let open = -score(row, *target as usize, mixed).0;
                     out.push(Loss { base: -f64::from(*base), open, weight: f64::from(*weight) });
                 }
             }
         }
         Ok(out)
     }
-}
-
-/// Logits to log-probabilities in place.
-fn aligned(row: &mut [f32]) {
-    let largest = row.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-    let sum: f64 = row.iter().map(|l| f64::from((l - largest).exp())).sum();
-    let shift = largest + sum.ln() as f32;
-    row.iter_mut().for_each(|l| *l -= shift);
 }
 
 #[cfg(test)]
@@ -171,8 +170,15 @@ mod tests {
             let logits = x.matmul(&training.dense.t().unwrap()).unwrap();
             candle_nn::ops::log_softmax(&logits, D::Minus1).unwrap()
         };
-        let (base, open) = (log_softmax(&batch.z).detach(), log_softmax(&hidden));
+        let (base, side) = (log_softmax(&batch.z).detach(), log_softmax(&hidden));
         let n = p.len();
+        let share = |(row, token): (usize, usize)| batch.mixed[row].m * batch.mixed[row].share(token as u32);
+        let places = (0..n).flat_map(|row| (0..SHAPE.vocab).map(move |token| (row, token)));
+        let voted = Tensor::from_iter(places.map(share), &Device::Cpu).unwrap();
+        let voted = voted.reshape((n, SHAPE.vocab)).unwrap();
+        let own = Tensor::from_iter(batch.mixed.iter().map(|mixed| 1.0 - mixed.m), &Device::Cpu).unwrap();
+        let own = own.reshape((n, 1)).unwrap();
+        let open = (side.exp().unwrap().broadcast_mul(&own).unwrap() + voted).unwrap().log().unwrap();
         let ids = Tensor::from_slice(&batch.targets, (n, 1), &Device::Cpu).unwrap();
         let of_target = |x: &Tensor| x.gather(&ids, 1).unwrap().squeeze(1).unwrap().exp().unwrap();
         let p = Tensor::from_slice(p, n, &Device::Cpu).unwrap();
@@ -196,7 +202,7 @@ mod tests {
             own: true,
             weight,
             part: Part::Train,
-            targets: (0..6).map(|i| (i * 7 + seed as u32) % 40).collect(),
+            targets: (0..6).map(|i| (i * 7 + seed as u32) % 37).collect(),
             taps: numbers(6 * 32, seed),
             z: numbers(6 * 32, seed + 10),
         };
@@ -204,7 +210,12 @@ mod tests {
         let turns = vec![turn(1.0, 1), turn(0.5, 2)];
         let job = Job { shape: SHAPE, variant, settings, turns, parent: None, seed: 1 };
         let training = Training::new(&job, &head).unwrap();
-        let batch = training.gather(&[0, 1]).unwrap();
+        let mut batch = training.gather(&[0, 1]).unwrap();
+        for (i, (mixed, target)) in (0u8..).zip(batch.mixed.iter_mut().zip(&batch.targets)) {
+            // Some vote for the target, some do not, one has no say.
+            *mixed =
+                Mixed { m: f32::from(i) / 14.0, votes: vec![(target + u32::from(i % 2), 0.4), (39, 0.6)] };
+        }
         let at =
             (&batch.z + Tensor::from_vec(numbers(12 * 32, 30), (12, 32), &Device::Cpu).unwrap()).unwrap();
         let mixed: Vec<f32> = (0..12u8).map(|i| f32::from(i) / 11.0).collect();
