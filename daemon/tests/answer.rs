@@ -19,7 +19,7 @@ use aside_cloud_api::identity::{Identity, PublicKey};
 use aside_config::{GatePlace, Paths, Settings, make_private_dir};
 use aside_daemon::keys::{KeyStore, SlotKind};
 use aside_daemon::serve::{RunConfig, run_until};
-use aside_daemon::vault::{NewAdapter, Vault};
+use aside_daemon::vault::{Decision, NewAdapter, Vault};
 use aside_daemon_api::client::{Rpc, connect};
 use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::{
@@ -180,7 +180,9 @@ fn plant(paths: &Paths, model: &str, shape: Shape, variant: Variant) {
         numbers: "{}".into(),
         note: String::new(),
     };
-    vault.add_adapter(&new, 0).unwrap();
+    let decision =
+        Decision { promote: true, verdict: "promoted".into(), by: "you".into(), numbers: "{}".into() };
+    vault.add_adapter(&new, &decision, 0).unwrap();
 }
 
 fn shape_of(paths: &Paths) -> (String, Shape) {

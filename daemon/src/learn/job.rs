@@ -12,8 +12,20 @@ use crate::vault::LessonRow;
 /// # Errors
 /// [`CodecError`] when a cached state does not fit the backbone.
 pub(super) fn job(kit: &Kit, lessons: &[LessonRow], variant: Variant, seed: u64) -> Result<Job, CodecError> {
-    let turns = lessons
-        .iter()
+    let turns = turns(kit.layout(), lessons)?;
+    Ok(Job { shape: kit.shape(), variant, settings: Settings::of(variant), turns, parent: None, seed })
+}
+
+/// Lessons with their states, decoded; those without a token are left out.
+///
+/// # Errors
+/// As [`job`].
+pub(super) fn turns<'a>(
+    layout: Layout,
+    lessons: impl IntoIterator<Item = &'a LessonRow>,
+) -> Result<Vec<Turn>, CodecError> {
+    lessons
+        .into_iter()
         .filter(|l| !l.targets.is_empty())
         .map(|l| {
             let part = match l.part {
@@ -21,7 +33,7 @@ pub(super) fn job(kit: &Kit, lessons: &[LessonRow], variant: Variant, seed: u64)
                 1 => Part::EarlyStop,
                 _ => Part::HeldOut,
             };
-            let (taps, z) = decode(kit.layout(), &l.states)?;
+            let (taps, z) = decode(layout, &l.states)?;
             Ok(Turn {
                 conversation: l.source.cast_unsigned(),
                 own: l.own,
@@ -32,8 +44,7 @@ pub(super) fn job(kit: &Kit, lessons: &[LessonRow], variant: Variant, seed: u64)
                 z,
             })
         })
-        .collect::<Result<_, CodecError>>()?;
-    Ok(Job { shape: kit.shape(), variant, settings: Settings::of(variant), turns, parent: None, seed })
+        .collect()
 }
 
 /// A turn that only measures.

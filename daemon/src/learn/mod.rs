@@ -9,6 +9,7 @@ mod import;
 mod intake;
 mod job;
 mod measure;
+mod promote;
 mod report;
 mod run;
 mod shown;
@@ -19,6 +20,7 @@ mod window;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aside_adapter::Bar;
 use aside_config::Settings;
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{EvaluateEvent, EvaluateRequest, LearnEvent, LearnRequest, LearningState};
@@ -29,7 +31,7 @@ use crate::cloud::Cloud;
 use crate::vault::Vault;
 
 pub use child::train_child;
-pub(crate) use shown::{adapter, base};
+pub(crate) use shown::{adapter, base, decision};
 
 /// Where events go; a front end that hangs up closes it.
 pub type Events<T> = mpsc::Sender<Result<T, tonic::Status>>;
@@ -92,7 +94,7 @@ impl Learner {
         let _idle = Idle(&self.progress);
         let sink = sink::Sink::new(&events, &self.progress);
         tokio::select! {
-            done = run::learn(&context, request, &sink) => sink.done(done?).await,
+            done = run::learn(&context, request, Bar::Asked, &sink) => sink.done(done?).await,
             () = events.closed() => {}
             () = context.stop.cancelled() => {
                 return Err(Fault::new(codes::CANCELLED, "the daemon stops").repair("aside learn --now"));

@@ -1,6 +1,6 @@
 //! What the trainer reports, as JSON between the processes and in the vault.
 
-use aside_adapter::{Candidate, Evaluation, Progress};
+use aside_adapter::{Candidate, Comparison, Evaluation, Progress};
 use serde::{Deserialize, Serialize};
 
 /// How far a training is.
@@ -54,6 +54,29 @@ impl From<&Candidate> for Numbers {
             threshold: gate.map_or(0.0, |g| f64::from(g.threshold)),
             table: table.unwrap_or_default(),
             train_seconds: 0.0,
+        }
+    }
+}
+
+/// A comparison as it is stored; see [`Comparison`].
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Compared {
+    pub(super) turns: u64,
+    pub(super) recent_tokens: u64,
+    pub(super) difference: f64,
+    pub(super) upper: f64,
+    pub(super) earlier: f64,
+}
+
+impl From<&Comparison> for Compared {
+    fn from(c: &Comparison) -> Self {
+        Self {
+            turns: c.turns as u64,
+            recent_tokens: c.recent_tokens as u64,
+            difference: c.difference,
+            upper: c.upper,
+            earlier: c.earlier,
         }
     }
 }

@@ -4,19 +4,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aside_adapter::Variant;
+use aside_adapter::{Bar, Variant};
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{LearnDone, LearnRequest, LearningState};
 use ring::digest::{SHA256, digest};
 use tokio::sync::mpsc;
 
 use super::child::head_frame;
+use super::promote::decide_on;
 use super::sink::Sink;
 use super::trainer::{Event, Order, TrainError, Trained, train};
 use super::{Context, fetch, intake, job, shown};
 use crate::faults::blocking;
 use crate::kit::Kit;
-use crate::vault::NewAdapter;
+use crate::vault::{AdapterRow, Decision, NewAdapter};
 
 /// Reports of the trainer that may wait.
 const EVENTS: usize = 4;
@@ -25,6 +26,7 @@ const EVENTS: usize = 4;
 pub(super) async fn learn(
     context: &Context,
     request: LearnRequest,
+    bar: Bar,
     sink: &Sink<'_>,
 ) -> Result<LearnDone, Fault> {
     let variant = wanted(context, &request.variant)?;
@@ -51,13 +53,12 @@ pub(super) async fn learn(
         Err(error) => return Err(Fault::internal(error.to_string()).repair("aside learn --now")),
     };
     trained.numbers.train_seconds = started.elapsed().as_secs_f64();
-    let adapter = store(context, &kit, prepared, trained).await?;
-    let version = adapter.version;
-    Ok(LearnDone {
-        adapter: Some(shown::adapter(&adapter, version, model.parameters)),
-        trained: true,
-        ..LearnDone::default()
-    })
+    let decision = decide_on(context, Arc::clone(&kit), &trained.adapter, bar).await?;
+    let promoted = decision.promote;
+    let why = if promoted { String::new() } else { decision.verdict.clone() };
+    let (adapter, in_use) = store(context, &kit, prepared, trained, decision).await?;
+    let adapter = Some(shown::adapter(&adapter, in_use, model.parameters));
+    Ok(LearnDone { adapter, trained: true, promoted, why })
 }
 
 fn wanted(context: &Context, name: &str) -> Result<Variant, Fault> {
@@ -157,13 +158,14 @@ async fn follow(mut events: mpsc::Receiver<Event>, context: &Context, prepared: 
     }
 }
 
-/// Stores the version and puts it in use, in one commit.
+/// Stores the version with the decision about it, in one commit; its row and what is in use now.
 async fn store(
     context: &Context,
     kit: &Kit,
     prepared: Prepared,
     trained: Trained,
-) -> Result<crate::vault::AdapterRow, Fault> {
+    decision: Decision,
+) -> Result<(AdapterRow, u64), Fault> {
     let numbers = serde_json::to_string(&trained.numbers).map_err(|e| Fault::internal(e.to_string()))?;
     let (vault, model) = (context.vault.clone(), kit.model().to_owned());
     blocking(move || {
@@ -175,10 +177,10 @@ async fn store(
             lesson_tokens: prepared.tokens,
             watermark: prepared.watermark,
             numbers,
-            note: "learned on request".to_owned(),
+            note: format!("learned by {}", decision.by),
         };
-        let version = vault.add_adapter(&new, crate::now())?;
-        Ok(vault.adapter(version)?.0)
+        let version = vault.add_adapter(&new, &decision, crate::now())?;
+        Ok((vault.adapter(version)?.0, vault.version_in_use()?))
     })
     .await
 }

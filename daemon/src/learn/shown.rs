@@ -1,9 +1,9 @@
 //! Adapter versions as the front ends see them; version 0 is base.
 
-use aside_daemon_api::proto::{Adapter, ThresholdRow};
+use aside_daemon_api::proto::{Adapter, AdapterDecision, ThresholdRow};
 
-use super::report::Numbers;
-use crate::vault::AdapterRow;
+use super::report::{Compared, Numbers};
+use crate::vault::{AdapterRow, DecisionRow};
 
 /// The backbone alone.
 pub(crate) fn base(in_use: u64) -> Adapter {
@@ -40,6 +40,23 @@ pub(crate) fn adapter(row: &AdapterRow, in_use: u64, parameters: u64) -> Adapter
         threshold: numbers.threshold,
         train_seconds: numbers.train_seconds,
         epochs: numbers.epochs,
+    }
+}
+
+/// A decision with what it was decided on.
+pub(crate) fn decision(row: &DecisionRow) -> AdapterDecision {
+    let numbers: Compared = serde_json::from_str(&row.numbers).unwrap_or_default();
+    AdapterDecision {
+        created: row.created,
+        version: row.version,
+        against: row.against,
+        verdict: row.verdict.clone(),
+        by: row.by.clone(),
+        turns: numbers.turns,
+        recent_tokens: numbers.recent_tokens,
+        difference: numbers.difference,
+        upper: numbers.upper,
+        earlier: numbers.earlier,
     }
 }
 

@@ -1,11 +1,11 @@
 //! Adapter versions as the front ends see them; version 0 is base.
 
 use aside_daemon_api::fault::Fault;
-use aside_daemon_api::proto::{Adapter, ListAdaptersReply};
+use aside_daemon_api::proto::{Adapter, AdapterLogReply, ListAdaptersReply};
 
 use super::hub::Hub;
 use crate::faults::blocking;
-use crate::learn::{adapter, base};
+use crate::learn::{adapter, base, decision};
 
 /// All versions, base first.
 pub(super) async fn list(hub: &Hub) -> Result<ListAdaptersReply, Fault> {
@@ -37,11 +37,18 @@ pub(super) async fn rollback(hub: &Hub, version: Option<u64>) -> Result<Adapter,
         if let Some(version) = version.filter(|version| *version > 0) {
             vault.adapter(version)?;
         }
-        vault.use_version(version)
+        vault.use_version(version, crate::now())
     })
     .await?;
     hub.changed();
     if now == 0 { Ok(base(0)) } else { show(hub, now).await }
+}
+
+/// Every decision about what is in use, oldest first.
+pub(super) async fn log(hub: &Hub) -> Result<AdapterLogReply, Fault> {
+    let vault = hub.open_vault()?;
+    let rows = blocking(move || vault.decisions()).await?;
+    Ok(AdapterLogReply { decisions: rows.iter().map(decision).collect() })
 }
 
 fn backbone_parameters(hub: &Hub) -> u64 {

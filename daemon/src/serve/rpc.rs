@@ -5,11 +5,12 @@ use std::sync::Arc;
 use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::aside_server::Aside;
 use aside_daemon_api::proto::{
-    Adapter, AskEvent, AskRequest, ConnectEvent, ConnectRequest, Conversation, DoctorReply, DoctorRequest,
-    EvaluateEvent, EvaluateRequest, GetConversationRequest, InitReply, InitRequest, LearnEvent, LearnRequest,
-    ListAdaptersReply, ListAdaptersRequest, ListConversationsReply, ListConversationsRequest,
-    RollbackRequest, SaveDraftReply, SaveDraftRequest, ShowAdapterRequest, StatsReply, StatsRequest,
-    StatusReply, StatusRequest, StopReply, StopRequest, UnlockReply, UnlockRequest,
+    Adapter, AdapterLogReply, AdapterLogRequest, AskEvent, AskRequest, ConnectEvent, ConnectRequest,
+    Conversation, DoctorReply, DoctorRequest, EvaluateEvent, EvaluateRequest, GetConversationRequest,
+    InitReply, InitRequest, LearnEvent, LearnRequest, ListAdaptersReply, ListAdaptersRequest,
+    ListConversationsReply, ListConversationsRequest, RollbackRequest, SaveDraftReply, SaveDraftRequest,
+    ShowAdapterRequest, StatsReply, StatsRequest, StatusReply, StatusRequest, StopReply, StopRequest,
+    UnlockReply, UnlockRequest,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -126,6 +127,10 @@ impl Aside for Service {
 
     async fn show_adapter(&self, request: Request<ShowAdapterRequest>) -> Answer<Adapter> {
         Ok(Response::new(adapters::show(&self.0, request.into_inner().version).await?))
+    }
+
+    async fn adapter_log(&self, _: Request<AdapterLogRequest>) -> Answer<AdapterLogReply> {
+        Ok(Response::new(adapters::log(&self.0).await?))
     }
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<Adapter> {

@@ -1,5 +1,6 @@
 //! Adapter versions: stored with their numbers, put in use in the same commit, verified when read, rolled back.
 
+use super::decisions::{Decision, DecisionRow, record};
 use super::lessons::highest_lesson;
 use super::{Result, Vault, VaultError, meta_number, put_meta};
 use ring::digest::{SHA256, digest};
@@ -83,12 +84,12 @@ fn row(r: &Row<'_>) -> rusqlite::Result<AdapterRow> {
 }
 
 impl Vault {
-    /// Stores a version, puts it in use, forgets the checkpoint of its training and the versions beyond the last
-    /// five: all in one commit. Gives its number.
+    /// Stores a version, puts it in use if that was decided, records the decision, forgets the checkpoint of its
+    /// training and old versions beyond the last five and the one in use: all in one commit. Gives its number.
     ///
     /// # Errors
     /// [`VaultError`], as for every call here.
-    pub fn add_adapter(&self, new: &NewAdapter, now: i64) -> Result<u64> {
+    pub fn add_adapter(&self, new: &NewAdapter, decision: &Decision, now: i64) -> Result<u64> {
         self.write("adapter", |t| {
             t.execute(
                 "INSERT INTO adapter(parent, created, variant, model, bytes, sha256, lesson_tokens, watermark, numbers, note)
@@ -107,11 +108,19 @@ impl Vault {
                 ],
             )?;
             let version = t.last_insert_rowid();
-            put_meta(t, IN_USE, &version.to_le_bytes())?;
+            let against = meta_number(t, IN_USE)?;
+            let in_use = if decision.promote { version } else { against };
+            put_meta(t, IN_USE, &in_use.to_le_bytes())?;
             put_meta(t, TRAINED, &new.watermark.to_le_bytes())?;
             t.execute("DELETE FROM checkpoint", [])?;
-            t.execute("DELETE FROM adapter WHERE version <= ?1", [version - KEPT])?;
-            Ok(version.cast_unsigned())
+            t.execute(
+                "DELETE FROM adapter WHERE version <= ?1 AND version <> ?2",
+                params![version - KEPT, in_use],
+            )?;
+            let Decision { verdict, by, numbers, .. } = decision.clone();
+            let (version, against) = (version.cast_unsigned(), against.cast_unsigned());
+            record(t, &DecisionRow { created: now, version, against, verdict, by, numbers })?;
+            Ok(version)
         })
     }
 
@@ -165,8 +174,9 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NotFound`].
-    pub fn use_version(&self, version: Option<u64>) -> Result<u64> {
+    pub fn use_version(&self, version: Option<u64>, now: i64) -> Result<u64> {
         self.write("rollback", |t| {
+            let against = meta_number(t, IN_USE)?.cast_unsigned();
             let version = match version {
                 Some(version) => version.cast_signed(),
                 None => t.query_row(
@@ -181,7 +191,11 @@ impl Vault {
                 return Err(VaultError::NotFound(format!("adapter version {version}")));
             }
             put_meta(t, IN_USE, &version.to_le_bytes())?;
-            Ok(version.cast_unsigned())
+            let version = version.cast_unsigned();
+            let verdict = if version < against { "rolled back" } else { "put in use" }.to_owned();
+            let (by, numbers) = ("you".to_owned(), "{}".to_owned());
+            record(t, &DecisionRow { created: now, version, against, verdict, by, numbers })?;
+            Ok(version)
         })
     }
 

@@ -14,13 +14,14 @@
 //! for source in vault.sources_without_states(model)? {           // states: (lesson id, targets, codec bytes)
 //!     vault.put_states(model, &states)?;
 //! }
-//! let version = vault.add_adapter(&new, now)?;                   // used at once
-//! vault.use_version(None)?;                                      // back
+//! let version = vault.add_adapter(&new, &decision, now)?;        // used if so decided
+//! vault.use_version(None, now)?;                                 // back
 //! ```
 
 mod adapters;
 mod chain;
 mod chat;
+mod decisions;
 mod diagnose;
 mod error;
 mod lessons;
@@ -30,6 +31,7 @@ mod totals;
 
 pub use adapters::{AdapterRow, InUse, NewAdapter};
 pub use chat::{AnswerStats, ConversationRow, MessageRow};
+pub use decisions::{Decision, DecisionRow};
 pub use error::{Result, VaultError};
 pub use lessons::{ImportOutcome, LessonInput, LessonRow, ShippedTurn, SourceInput, SourceRow};
 pub use marks::TokenMark;

@@ -77,6 +77,16 @@ CREATE TABLE adapter(
   numbers TEXT NOT NULL,
   note TEXT NOT NULL
 ) STRICT;
+-- Every decision about what is in use, with its numbers.
+CREATE TABLE decision(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  created INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  against INTEGER NOT NULL,
+  verdict TEXT NOT NULL,
+  decided_by TEXT NOT NULL,
+  numbers TEXT NOT NULL
+) STRICT;
 CREATE TABLE checkpoint(job BLOB PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 -- One row: how many commits there were, chained by hash, so that an old copy put back can be noticed.
 CREATE TABLE chain(one INTEGER PRIMARY KEY CHECK(one = 1), counter INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;

@@ -45,6 +45,10 @@ fn source(turns: u32) -> SourceInput {
     SourceInput { lines: format!("[{}]", lines.join(",")), lessons }
 }
 
+fn promoted() -> Decision {
+    Decision { promote: true, verdict: "promoted".into(), by: "you".into(), numbers: "{}".into() }
+}
+
 fn adapter(bytes: &[u8], watermark: i64) -> NewAdapter {
     NewAdapter {
         parent: 0,
@@ -167,7 +171,7 @@ fn every_fifth_lesson_is_held_out_for_ever() {
         (totals.lessons, totals.tokens, totals.pending_tokens, totals.cached_bytes),
         (25, 50, 50, 150)
     );
-    vault.add_adapter(&adapter(b"x", vault.newest_lesson().unwrap()), 2).unwrap();
+    vault.add_adapter(&adapter(b"x", vault.newest_lesson().unwrap()), &promoted(), 2).unwrap();
     assert_eq!(vault.lesson_totals("m").unwrap().pending_tokens, 0);
 }
 
@@ -198,11 +202,11 @@ fn versions_are_verified_and_rolled_back() {
     assert_eq!(vault.adapter_in_use().unwrap(), InUse { adapter: None, damaged: vec![] });
     vault.put_checkpoint(b"job", b"state").unwrap();
     for n in 1..=7u64 {
-        assert_eq!(vault.add_adapter(&adapter(&[n as u8; 9], 0), 1).unwrap(), n);
+        assert_eq!(vault.add_adapter(&adapter(&[n as u8; 9], 0), &promoted(), 1).unwrap(), n);
     }
     assert_eq!(vault.checkpoint(b"job").unwrap(), None);
     assert_eq!(vault.adapters().unwrap().iter().map(|a| a.version).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
-    assert_eq!(vault.use_version(None).unwrap(), 6);
+    assert_eq!(vault.use_version(None, 5).unwrap(), 6);
     assert_eq!(vault.adapter_in_use().unwrap().adapter.unwrap().1, [6; 9]);
     vault
         .write("damage", |t| Ok(t.execute("UPDATE adapter SET bytes = x'00' WHERE version IN (5, 6)", [])?))
@@ -210,8 +214,8 @@ fn versions_are_verified_and_rolled_back() {
     let in_use = vault.adapter_in_use().unwrap();
     assert_eq!((in_use.adapter.unwrap().0.version, in_use.damaged), (4, vec![6, 5]));
     assert!(matches!(vault.adapter(5), Err(VaultError::Damaged(_))));
-    assert!(matches!(vault.use_version(Some(1)), Err(VaultError::NotFound(_))));
-    assert_eq!(vault.use_version(Some(0)).unwrap(), 0);
+    assert!(matches!(vault.use_version(Some(1), 5), Err(VaultError::NotFound(_))));
+    assert_eq!(vault.use_version(Some(0), 5).unwrap(), 0);
     assert_eq!(vault.adapter_in_use().unwrap().adapter, None);
 }
 
@@ -431,7 +435,7 @@ fn a_reply_taken_back_has_no_lesson() {
 fn a_damaged_page_of_a_version_falls_back_and_is_no_internal_error() {
     let (place, vault) = Place::new();
     for n in 1..=2u8 {
-        vault.add_adapter(&adapter(&vec![n; 400_000], 0), 1).unwrap();
+        vault.add_adapter(&adapter(&vec![n; 400_000], 0), &promoted(), 1).unwrap();
     }
     vault.checkpoint_wal().unwrap();
     drop(vault);
@@ -469,4 +473,23 @@ fn states_that_chat_shipped_become_those_of_their_lesson() {
     assert!(vault.shipped("m", source.id).unwrap().is_empty());
     vault.delete_conversation(conversation).unwrap();
     assert!(vault.lessons_with_states("m").unwrap().is_empty());
+}
+
+#[test]
+fn a_decision_is_carried_out_and_recorded_and_what_is_in_use_is_never_dropped() {
+    let (_place, vault) = Place::new();
+    vault.add_adapter(&adapter(b"good", 1), &promoted(), 1).unwrap();
+    let refused = Decision { promote: false, verdict: "not better".into(), ..promoted() };
+    for n in 2..9u8 {
+        vault.add_adapter(&adapter(&[n], 1), &refused, 2).unwrap();
+    }
+    assert_eq!(vault.version_in_use().unwrap(), 1);
+    let kept: Vec<u64> = vault.adapters().unwrap().iter().map(|row| row.version).collect();
+    assert_eq!(kept, [1, 4, 5, 6, 7, 8]);
+    vault.use_version(Some(8), 3).unwrap();
+    vault.use_version(Some(1), 4).unwrap();
+    let rows = vault.decisions().unwrap();
+    let told: Vec<_> = rows.iter().map(|r| (r.version, r.against, r.verdict.as_str())).collect();
+    assert_eq!(told[..2], [(1, 0, "promoted"), (2, 1, "not better")]);
+    assert_eq!(told[8..], [(8, 1, "put in use"), (1, 8, "rolled back")]);
 }

@@ -6,13 +6,16 @@ use aside_config::Paths;
 use aside_daemon_api::client::Rpc;
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{
-    EvaluateDone, EvaluateRequest, ListAdaptersRequest, RollbackRequest, ShowAdapterRequest, evaluate_event,
+    AdapterLogRequest, EvaluateDone, EvaluateRequest, ListAdaptersRequest, RollbackRequest,
+    ShowAdapterRequest, evaluate_event,
 };
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::progress::Meter;
-use super::report::{AdapterReport, EvalReport, adapter_line, adapter_page, evaluation_line};
+use super::report::{
+    AdapterReport, DecisionReport, EvalReport, adapter_line, adapter_page, decision_line, evaluation_line,
+};
 use super::{learn, output, unlock};
 
 /// Shows, measures and rolls back versions of the side network
@@ -51,6 +54,12 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Tells which versions were put in use, which were not, and why
+    Log {
+        /// One array
+        #[arg(long)]
+        json: bool,
+    },
     /// Goes back to an older version; 0 is base
     Rollback {
         /// The one before the one in use when left out
@@ -69,6 +78,7 @@ impl Adapter {
             Action::List { json }
             | Action::Show { json, .. }
             | Action::Eval { json, .. }
+            | Action::Log { json }
             | Action::Rollback { json, .. } => json,
         }
     }
@@ -95,6 +105,7 @@ impl Adapter {
                 };
                 print_evaluation(&done, json)?;
             }
+            Action::Log { .. } => log(unlock::open(paths).await?, json).await?,
             Action::Rollback { version, .. } => {
                 let request = RollbackRequest { version };
                 let adapter = unlock::open(paths).await?.rollback(request).await?.into_inner();
@@ -118,6 +129,21 @@ async fn list(mut rpc: Rpc, json: bool) -> Result<(), Failure> {
     }
     for adapter in &adapters {
         output::line(&adapter_line(adapter))?;
+    }
+    Ok(())
+}
+
+async fn log(mut rpc: Rpc, json: bool) -> Result<(), Failure> {
+    let decisions = rpc.adapter_log(AdapterLogRequest {}).await?.into_inner().decisions;
+    if json {
+        output::json(&decisions.iter().map(DecisionReport::from).collect::<Vec<_>>())?;
+        return Ok(());
+    }
+    if decisions.is_empty() {
+        output::notice("Nothing was decided yet; teach it with: aside learn FILE");
+    }
+    for decision in &decisions {
+        output::line(&decision_line(decision))?;
     }
     Ok(())
 }

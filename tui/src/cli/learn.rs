@@ -78,15 +78,27 @@ async fn follow(mut rpc: Rpc, request: LearnRequest, json: bool, meter: &mut Met
 fn finish(done: &LearnDone, json: bool) -> std::io::Result<()> {
     if json {
         let adapter = done.adapter.as_ref().map(|adapter| Box::new(AdapterReport::from(adapter)));
-        return output::json(&Event::Learned { trained: done.trained, why: &done.why, adapter });
+        return output::json(&Event::Learned {
+            trained: done.trained,
+            promoted: done.promoted,
+            why: &done.why,
+            adapter,
+        });
     }
     let Some(adapter) = done.adapter.as_ref().filter(|_| done.trained) else {
         return output::line(&format!("No new version: {}", done.why));
     };
+    let place = if done.promoted { "is in use" } else { "is stored, not used" };
     output::line(&format!(
-        "Version {} ({}) is in use: {} lesson tokens, {:.1} s.",
+        "Version {} ({}) {place}: {} lesson tokens, {:.1} s.",
         adapter.version, adapter.variant, adapter.lesson_tokens, adapter.train_seconds
     ))?;
+    if !done.promoted {
+        output::line(&format!(
+            "Why: {}. The numbers: aside adapter log. To use it all the same: aside adapter rollback {}",
+            done.why, adapter.version
+        ))?;
+    }
     adapter.held_out.as_ref().map_or(Ok(()), |n| output::line(&format!("Held out: {}.", evaluation_line(n))))
 }
 

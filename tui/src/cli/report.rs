@@ -1,5 +1,7 @@
 //! Numbers of adapters as JSON objects and as text for people.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use aside_daemon_api::proto;
 use serde::Serialize;
 
@@ -110,6 +112,63 @@ impl From<&proto::Adapter> for AdapterReport {
             note: adapter.note.clone(),
         }
     }
+}
+
+/// An entry of `adapter log --json`: nats per token of gated cost, below 0 is better.
+#[derive(Debug, Serialize)]
+pub(crate) struct DecisionReport {
+    created: i64,
+    version: u64,
+    against: u64,
+    verdict: String,
+    by: String,
+    turns: u64,
+    recent_tokens: u64,
+    difference: f64,
+    upper: f64,
+    earlier: f64,
+}
+
+impl From<&proto::AdapterDecision> for DecisionReport {
+    fn from(d: &proto::AdapterDecision) -> Self {
+        Self {
+            created: d.created,
+            version: d.version,
+            against: d.against,
+            verdict: d.verdict.clone(),
+            by: d.by.clone(),
+            turns: d.turns,
+            recent_tokens: d.recent_tokens,
+            difference: d.difference,
+            upper: d.upper,
+            earlier: d.earlier,
+        }
+    }
+}
+
+/// One line of `adapter log`.
+pub(crate) fn decision_line(d: &proto::AdapterDecision) -> String {
+    let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(d.created).unwrap_or_default());
+    let name = |version: u64| if version == 0 { "base".to_owned() } else { format!("version {version}") };
+    let line = format!(
+        "{}  {} {} by {}, against {}",
+        humantime::format_rfc3339_seconds(at),
+        name(d.version),
+        d.verdict,
+        d.by,
+        name(d.against)
+    );
+    if d.turns == 0 {
+        return line;
+    }
+    format!(
+        "{line}: {:+.4} nats per token (at most {:+.4}) on {} recent tokens of {} held-out turns; earlier ones {:+.2} %",
+        d.difference,
+        d.upper,
+        d.recent_tokens,
+        d.turns,
+        100.0 * d.earlier
+    )
 }
 
 /// One line of `adapter list`.

@@ -127,7 +127,11 @@ fn learned(done: &proto::LearnDone) -> String {
                 )
             });
             let numbers = numbers.unwrap_or_default();
-            format!("Learned: adapter {} from {} tokens{numbers}", adapter.version, adapter.lesson_tokens)
+            let place = if done.promoted { String::new() } else { format!("; not used: {}", done.why) };
+            format!(
+                "Learned: adapter {} from {} tokens{numbers}{place}",
+                adapter.version, adapter.lesson_tokens
+            )
         }
         _ => format!("Nothing new was learned: {}", done.why),
     }

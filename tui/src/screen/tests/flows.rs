@@ -60,7 +60,12 @@ fn happen(bench: &mut Bench, what: &str) {
         }
         "learned" => {
             let adapter = proto::Adapter { version: 3, lesson_tokens: 812, ..Default::default() };
-            let done = proto::LearnDone { adapter: Some(adapter), trained: true, why: String::new() };
+            let done = proto::LearnDone {
+                adapter: Some(adapter),
+                trained: true,
+                promoted: true,
+                why: String::new(),
+            };
             bench.send(Event::Learn(proto::learn_event::Event::Done(done)));
         }
         other => panic!("no such happening: {other}"),

@@ -121,6 +121,10 @@ impl Aside for Script {
         Err(Status::unimplemented("adapters"))
     }
 
+    async fn adapter_log(&self, _: Request<AdapterLogRequest>) -> Reply<AdapterLogReply> {
+        Err(Status::unimplemented("adapters"))
+    }
+
     async fn rollback(&self, _: Request<RollbackRequest>) -> Reply<Adapter> {
         Err(Status::unimplemented("adapters"))
     }

@@ -1,0 +1,226 @@
+//! Whether a candidate may take the place of what is in use (method, section 5): a paired bootstrap over held-out turns
+//! on the gated cost, and no loss on what came earlier. Pure: scores in, a verdict with its numbers out.
+
+use crate::adapter::Adapter;
+use crate::error::Result;
+use crate::evaluate::score_turn;
+use crate::head::Head;
+use crate::job::Turn;
+use crate::rng::Rng;
+
+/// Turns below which nothing is decided by itself.
+pub const ENOUGH_TURNS: usize = 30;
+/// Tokens that count as recent: the newest held-out turns up to these.
+const RECENT_TOKENS: usize = 2_000;
+/// Share of NLL that earlier turns may lose.
+const EARLIER_LOSS: f64 = 0.005;
+const DRAWS: usize = 2_000;
+/// Quantile of the drawn differences that has to be below 0.
+const CONFIDENCE: f64 = 0.95;
+
+/// Who asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bar {
+    /// The machine by itself: better beyond doubt.
+    Sure,
+    /// A person: not worse as far as it was measured.
+    Asked,
+}
+
+/// One held-out turn, scored with the candidate and with what is in use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pair {
+    /// Tokens.
+    pub tokens: usize,
+    /// Sums over its tokens of the gated cost, in nats: candidate, in use.
+    pub cost: [f64; 2],
+    /// Sums of the gated NLL.
+    pub nll: [f64; 2],
+}
+
+/// What was found; differences are candidate minus in use, nats per token, below 0 is better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Comparison {
+    /// Held-out turns.
+    pub turns: usize,
+    /// Tokens of the recent ones.
+    pub recent_tokens: usize,
+    /// Mean difference of the gated cost on recent turns.
+    pub difference: f64,
+    /// Its 95 % upper bound.
+    pub upper: f64,
+    /// Change of the gated NLL on earlier turns, as a share; 0 without any.
+    pub earlier: f64,
+}
+
+/// The verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Use it.
+    Promote,
+    /// Keep what is in use: too few held-out turns to tell.
+    TooFew,
+    /// Keep what is in use: not better, or not surely.
+    NotBetter,
+    /// Keep what is in use: earlier turns would be predicted worse.
+    Forgets,
+}
+
+impl Verdict {
+    /// The word that is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promoted",
+            Self::TooFew => "too few held-out turns",
+            Self::NotBetter => "not better",
+            Self::Forgets => "earlier turns get worse",
+        }
+    }
+}
+
+/// Scores held-out turns, oldest first, with both; `None` is base.
+///
+/// # Errors
+/// [`crate::AdapterError::Shape`] when states do not match.
+pub fn pairs<'a>(
+    candidate: &Adapter,
+    in_use: Option<&Adapter>,
+    head: &Head,
+    turns: impl IntoIterator<Item = &'a Turn>,
+    lambda: f64,
+) -> Result<Vec<Pair>> {
+    let sums = |adapter: Option<&Adapter>, turn: &Turn| -> Result<(f64, f64)> {
+        let scored = score_turn(adapter, head, turn)?;
+        let nll: f64 = scored.iter().map(|s| if s.sigma { s.open } else { s.base }).sum();
+        let open = scored.iter().filter(|s| s.sigma).count() as f64;
+        Ok((nll + lambda * open, nll))
+    };
+    let pair = |turn: &Turn| {
+        let (new, old) = (sums(Some(candidate), turn)?, sums(in_use, turn)?);
+        Ok(Pair { tokens: turn.targets.len(), cost: [new.0, old.0], nll: [new.1, old.1] })
+    };
+    turns.into_iter().filter(|t| !t.targets.is_empty()).map(pair).collect()
+}
+
+/// Compares on `pairs`, oldest first.
+#[must_use]
+pub fn compare(pairs: &[Pair], seed: u64) -> Comparison {
+    let mut tokens = 0;
+    let recent_from = pairs
+        .iter()
+        .rposition(|p| {
+            tokens += p.tokens;
+            tokens > RECENT_TOKENS
+        })
+        .map_or(0, |before| before + 1);
+    // A single turn beyond the limit still is the newest.
+    let (earlier, recent) = pairs.split_at(recent_from.min(pairs.len().saturating_sub(1)));
+    let (difference, upper) = bootstrap(recent, seed);
+    let nll = |side: fn(&Pair) -> f64| earlier.iter().map(side).sum::<f64>();
+    let (new, old) = (nll(|p| p.nll[0]), nll(|p| p.nll[1]));
+    Comparison {
+        turns: pairs.len(),
+        recent_tokens: recent.iter().map(|p| p.tokens).sum(),
+        difference,
+        upper,
+        earlier: if old > 0.0 { new / old - 1.0 } else { 0.0 },
+    }
+}
+
+/// The verdict on a comparison.
+#[must_use]
+pub fn decide(comparison: &Comparison, bar: Bar) -> Verdict {
+    let few = comparison.turns < ENOUGH_TURNS;
+    match bar {
+        _ if comparison.earlier > EARLIER_LOSS && !few => Verdict::Forgets,
+        Bar::Sure if few => Verdict::TooFew,
+        Bar::Sure if comparison.upper >= 0.0 => Verdict::NotBetter,
+        Bar::Asked if comparison.difference > 0.0 && !few => Verdict::NotBetter,
+        Bar::Sure | Bar::Asked => Verdict::Promote,
+    }
+}
+
+/// Mean difference of the cost a token and its upper bound, whole turns drawn with replacement.
+fn bootstrap(pairs: &[Pair], seed: u64) -> (f64, f64) {
+    let mean = |sum: f64, tokens: usize| sum / tokens.max(1) as f64;
+    let of = |p: &Pair| p.cost[0] - p.cost[1];
+    let difference = mean(pairs.iter().map(of).sum(), pairs.iter().map(|p| p.tokens).sum());
+    if pairs.is_empty() {
+        return (0.0, 0.0);
+    }
+    let mut rng = Rng::at(seed, &[0xB0]);
+    let mut drawn: Vec<f64> = (0..DRAWS)
+        .map(|_| {
+            let (mut sum, mut tokens) = (0.0, 0);
+            for _ in 0..pairs.len() {
+                let place = (rng.next() % pairs.len() as u64) as usize;
+                if let Some(pair) = pairs.get(place) {
+                    sum += of(pair);
+                    tokens += pair.tokens;
+                }
+            }
+            mean(sum, tokens)
+        })
+        .collect();
+    drawn.sort_by(f64::total_cmp);
+    let upper = drawn.get((DRAWS as f64 * CONFIDENCE) as usize).copied().unwrap_or(difference);
+    (difference, upper)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(turns: usize, gain: f64, noise: f64) -> Vec<Pair> {
+        let mut rng = Rng::at(1, &[]);
+        let pair = |_| {
+            let difference = 10.0 * (rng.normal() * noise - gain);
+            Pair { tokens: 10, cost: [20.0 + difference, 20.0], nll: [19.0 + difference, 19.0] }
+        };
+        (0..turns).map(pair).collect()
+    }
+
+    #[test]
+    fn a_sure_gain_is_taken_and_a_doubtful_one_only_when_asked_for() {
+        let sure = compare(&pairs(60, 0.05, 0.05), 1);
+        assert!(sure.difference < sure.upper && sure.upper < 0.0, "{sure:?}");
+        assert_eq!(decide(&sure, Bar::Sure), Verdict::Promote);
+        let doubtful = compare(&pairs(60, 0.01, 0.4), 1);
+        assert!(doubtful.upper > 0.0, "{doubtful:?}");
+        assert_eq!(decide(&doubtful, Bar::Sure), Verdict::NotBetter);
+        let worse = compare(&pairs(60, -0.05, 0.05), 1);
+        assert_eq!(decide(&worse, Bar::Asked), Verdict::NotBetter);
+        let better = Comparison { difference: -0.001, ..doubtful };
+        assert_eq!(decide(&better, Bar::Asked), Verdict::Promote);
+    }
+
+    #[test]
+    fn the_bound_covers_what_it_says() {
+        // No true difference: about one in twenty upper bounds lies below 0.
+        let below = (0..400)
+            .filter(|seed| {
+                let mut rng = Rng::at(*seed, &[7]);
+                let pair = |_| Pair { tokens: 10, cost: [10.0 * rng.normal(), 0.0], nll: [0.0, 0.0] };
+                let pairs: Vec<Pair> = (0..60).map(pair).collect();
+                bootstrap(&pairs, *seed).1 < 0.0
+            })
+            .count();
+        assert!((8..=40).contains(&below), "{below} of 400");
+    }
+
+    #[test]
+    fn too_few_turns_and_lost_old_ones_are_told() {
+        assert_eq!(decide(&compare(&pairs(29, 1.0, 0.0), 1), Bar::Sure), Verdict::TooFew);
+        assert_eq!(decide(&compare(&pairs(3, -1.0, 0.0), 1), Bar::Asked), Verdict::Promote);
+        let mut forgets = pairs(400, 0.05, 0.0);
+        forgets.iter_mut().take(100).for_each(|p| p.nll[0] = p.nll[1] * 1.1);
+        let found = compare(&forgets, 1);
+        assert_eq!(found.recent_tokens, 2_000);
+        assert!(found.earlier > 0.005 && found.upper < 0.0, "{found:?}");
+        assert_eq!(decide(&found, Bar::Sure), Verdict::Forgets);
+        let empty = compare(&[], 1);
+        assert_eq!((empty.turns, decide(&empty, Bar::Sure)), (0, Verdict::TooFew));
+        assert_eq!(decide(&empty, Bar::Asked), Verdict::Promote);
+    }
+}
