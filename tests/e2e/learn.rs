@@ -2,7 +2,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use aside_tests::{Home, lessons};
+use aside_tests::{Home, kill, lessons, wait};
+use std::process::Stdio;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_aside");
 const QUESTION: &str = "Tell me about your dog and the harbor.";
@@ -93,4 +94,33 @@ fn damaged_lessons_are_counted_and_hopeless_files_refused() {
     let refused = home.run(&["learn", "binary.txt"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("UTF-8"));
+}
+
+#[test]
+fn the_trainer_steps_back_and_one_that_is_killed_is_gone_on_with() {
+    let home = Home::ready(BINARY);
+    let file = home.file("train.jsonl", &lessons::chat(0, 12));
+    let learning = home.command(&["learn", "--json", &file]).stdout(Stdio::piped()).spawn().unwrap();
+    let trainer = wait("the trainer", || home.trainer());
+    if cfg!(target_os = "linux") {
+        let stat = || std::fs::read_to_string(format!("/proc/{trainer}/stat")).unwrap_or_default();
+        // Field 41 is the scheduling policy, 5 is SCHED_IDLE; the name before them may hold spaces.
+        let policy =
+            || stat().rsplit(") ").next().and_then(|rest| rest.split(' ').nth(38).map(str::to_owned));
+        wait("a trainer that computes when no one else does", || policy().filter(|p| p == "5"));
+        let score = || std::fs::read_to_string(format!("/proc/{trainer}/oom_score_adj")).ok();
+        wait("a trainer that goes first", || score().filter(|s| s.trim() == "800"));
+    }
+    kill(trainer);
+    let output = learning.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let last = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned();
+    let error: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!((&error["type"], &error["repair"]), (&"error".into(), &"aside learn --now".into()), "{error}");
+    let done = home.json(&["learn", "--now"]);
+    assert_eq!(done.last().unwrap()["trained"], true);
+    let log = home.json(&["adapter", "log"]);
+    let decisions = log[0].as_array().unwrap();
+    assert_eq!(decisions.len(), 1);
+    assert_eq!((&decisions[0]["version"], &decisions[0]["by"]), (&1.into(), &"you".into()));
 }

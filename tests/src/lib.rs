@@ -99,11 +99,23 @@ impl Home {
         u32::try_from(status[0]["pid"].as_u64().unwrap()).unwrap()
     }
 
-    /// Process number of the local cloud: the daemon's child with `cloud serve` in its command line.
+    /// Process number of the local cloud.
     pub fn cloud(&self) -> Option<u32> {
+        self.child("cloud serve")
+    }
+
+    /// Process number of the trainer.
+    pub fn trainer(&self) -> Option<u32> {
+        self.child("daemon train")
+    }
+
+    /// The daemon's child with `words` in its command line.
+    fn child(&self, words: &str) -> Option<u32> {
+        // The kernel puts a zero between arguments.
+        let words = words.replace(' ', "\0");
         children(self.daemon()).into_iter().find(|pid| {
             std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| String::from_utf8_lossy(&line).contains("cloud\0serve"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&words))
         })
     }
 

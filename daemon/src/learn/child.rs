@@ -2,6 +2,7 @@
 //! output. It opens no vault, no socket and no file, holds no key, and ends when the daemon's pipe closes.
 
 use super::frame::{self, Kind};
+use super::modest::step_back;
 use super::report::{Numbers, Report};
 use aside_adapter::{Head, Job, Training};
 use std::io::{self, Read};
@@ -24,6 +25,7 @@ struct Work {
 /// Trains until done and gives the exit code; the process ends early when standard input closes.
 #[must_use]
 pub fn train_child() -> ExitCode {
+    step_back();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut input = io::stdin().lock();

@@ -9,6 +9,7 @@ mod import;
 mod intake;
 mod job;
 mod measure;
+mod modest;
 mod promote;
 mod report;
 mod run;
