@@ -3,6 +3,7 @@
 use crate::error::{AdapterError, Result};
 use crate::gate::Gate;
 use crate::head::Head;
+use crate::job::Turn;
 use crate::memory::{Memory, Mixed, Mixer, Rows};
 use crate::side::{Shape, SideNetwork};
 use crate::variant::Variant;
@@ -41,6 +42,17 @@ impl Adapter {
 
     pub(crate) fn memory(&self) -> Option<&Memory> {
         self.memory.as_ref()
+    }
+
+    /// Adds the tokens of lessons to the memory, without training: rows count as the mixer says, one that was fitted on
+    /// earlier lessons or the newborn's. Variants without a memory stay as they are.
+    pub fn remember<'a>(&mut self, turns: impl IntoIterator<Item = &'a Turn>) {
+        if !self.variant.remembers() {
+            return;
+        }
+        let hidden = self.shape().hidden;
+        let newborn = || Memory { rows: Rows::new(hidden), mixer: Mixer::default() };
+        self.memory.get_or_insert_with(newborn).add(turns);
     }
 
     /// Rows of the personal memory.

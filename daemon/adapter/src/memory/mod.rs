@@ -11,7 +11,6 @@ pub use mixer::Mixed;
 pub(crate) use mixer::{BaseView, Mixer};
 pub(crate) use rows::Rows;
 
-use crate::error::Result;
 use crate::job::Turn;
 
 /// Lessons below this weight are no rows: an unrated reply is the model's own words (method, section 8).
@@ -25,23 +24,25 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Adds the tokens of turns that are remembered at all.
+    pub(crate) fn add<'a>(&mut self, turns: impl IntoIterator<Item = &'a Turn>) {
+        for turn in turns.into_iter().filter(|t| t.weight >= REMEMBERED && !t.targets.is_empty()) {
+            let hidden = turn.z.len() / turn.targets.len();
+            for (z, value) in turn.z.chunks_exact(hidden.max(1)).zip(&turn.targets) {
+                self.rows.push(turn.conversation, *value, z);
+            }
+        }
+    }
+
     /// The votes at a state `z` (H), rows of one conversation left out; `base` are base's log-probabilities (V).
     pub(crate) fn at(&self, z: &[f32], base: &[f32], skip: Option<u64>) -> Mixed {
         self.mixer.mix(&self.rows.nearest(z, skip), &BaseView::of(base))
     }
 }
 
-/// The rows of those turns that `wanted` keeps and that are remembered at all.
-pub(crate) fn rows_of<'a>(
-    hidden: usize,
-    turns: impl IntoIterator<Item = &'a Turn>,
-    wanted: impl Fn(&Turn) -> bool,
-) -> Result<Rows> {
-    let mut rows = Rows::new(hidden);
-    for turn in turns.into_iter().filter(|t| t.weight >= REMEMBERED && wanted(t)) {
-        for (z, value) in turn.z.chunks_exact(hidden).zip(&turn.targets) {
-            rows.push(turn.conversation, *value, z);
-        }
-    }
-    Ok(rows)
+/// The rows of those turns that are remembered at all.
+pub(crate) fn rows_of<'a>(hidden: usize, turns: impl IntoIterator<Item = &'a Turn>) -> Rows {
+    let mut memory = Memory { rows: Rows::new(hidden), mixer: Mixer::default() };
+    memory.add(turns);
+    memory.rows
 }

@@ -65,7 +65,7 @@ impl Rows {
         if keys.len() != n * KEY || scales.len() != n || conversations.len() != n {
             return None;
         }
-        let squares = keys.chunks_exact(KEY).zip(&scales).map(|(k, s)| square(k, *s)).collect();
+        let squares = keys.as_chunks::<KEY>().0.iter().zip(&scales).map(|(k, s)| square(k, *s)).collect();
         Some(Self { keys, scales, squares, values, conversations, ..Self::new(hidden) })
     }
 
@@ -100,7 +100,7 @@ impl Rows {
     pub(crate) fn nearest(&self, z: &[f32], skip: Option<u64>) -> Vec<Neighbour> {
         let query = self.key(z);
         let mut nearest: BinaryHeap<Candidate> = BinaryHeap::with_capacity(NEAREST + 1);
-        let rows = self.keys.chunks_exact(KEY).zip(&self.scales).zip(&self.squares);
+        let rows = self.keys.as_chunks::<KEY>().0.iter().zip(&self.scales).zip(&self.squares);
         for (row, (((key, scale), square), conversation)) in rows.zip(&self.conversations).enumerate() {
             let dot = product(&query.values, key) as f32 * query.scale * scale;
             let distance = (query.square + square - 2.0 * dot).max(0.0);
@@ -139,13 +139,13 @@ impl PartialOrd for Candidate {
     }
 }
 
-fn square(key: &[i8], scale: f32) -> f32 {
+fn square(key: &[i8; KEY], scale: f32) -> f32 {
     product(key, key) as f32 * scale * scale
 }
 
-/// Eight sums of products in 16 bits, which the compiler turns into vector instructions.
-fn product(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(a, b)| i32::from(i16::from(*a) * i16::from(*b))).sum()
+/// Sums of products, which the compiler turns into vector instructions.
+fn product(a: &[i8; KEY], b: &[i8; KEY]) -> i32 {
+    a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
 }
 
 #[cfg(test)]

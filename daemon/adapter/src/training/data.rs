@@ -134,7 +134,7 @@ fn assign(train: &[&Turn], folds: u64, seed: u64) -> impl Fn(usize, &Turn) -> u6
 /// Rows of all training turns, and a mixer fitted on tokens whose neighbours are of other conversations; `None` where
 /// there is only one, for then nothing shows what the memory is worth.
 fn learn_memory(train: &[&Turn], head: &Head, dense: &Tensor) -> Result<Option<Memory>> {
-    let rows = rows_of(head.hidden(), train.iter().copied(), |_| true)?;
+    let rows = rows_of(head.hidden(), train.iter().copied());
     let mut samples = Vec::new();
     for turn in train {
         each_base(turn, head, dense, |token, z, log_probs| {

@@ -256,7 +256,7 @@ impl<'a> Training<'a> {
         let held_out = evaluate(Some(&adapter), self.head, turns, self.job.settings.lambda)?;
         // Measured without them, served with them: a row is known by being read, not by training.
         if let Some(memory) = &mut adapter.memory {
-            memory.rows = rows_of(self.job.shape.hidden, &self.job.turns, |_| true)?;
+            memory.rows = rows_of(self.job.shape.hidden, &self.job.turns);
         }
         Ok(Candidate { adapter, held_out, epochs: self.epoch })
     }
