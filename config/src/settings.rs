@@ -76,11 +76,15 @@ pub struct Learning {
     pub budget: f32,
     /// Processor threads of the trainer, at least 1.
     pub threads: usize,
+    /// Learn without being asked while the machine is idle.
+    pub idle: bool,
+    /// Minutes without the person after which it is idle, at least 1.
+    pub idle_minutes: u64,
 }
 
 impl Default for Learning {
     fn default() -> Self {
-        Self { budget: 1.0, threads: 1 }
+        Self { budget: 1.0, threads: 1, idle: true, idle_minutes: 5 }
     }
 }
 
@@ -155,6 +159,7 @@ impl Settings {
                 format!("{} is not above 0 and at most 1", self.learning.budget),
             ),
             ("learning.threads", self.learning.threads >= 1, "must be at least 1".to_owned()),
+            ("learning.idle_minutes", self.learning.idle_minutes >= 1, "must be at least 1".to_owned()),
             (
                 "cloud.model",
                 self.cloud.model.is_empty() || std::path::Path::new(&self.cloud.model).is_absolute(),

@@ -14,6 +14,7 @@
 
 pub mod cloud;
 mod faults;
+pub mod idle;
 pub mod keys;
 pub mod kit;
 pub mod learn;

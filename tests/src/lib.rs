@@ -53,7 +53,12 @@ impl Home {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let home = self.dir.path().display().to_string();
-        vec![("ASIDE_HOME", home.clone()), ("HOME", home), ("NO_COLOR", "1".into())]
+        vec![
+            ("ASIDE_HOME", home.clone()),
+            ("HOME", home),
+            ("NO_COLOR", "1".into()),
+            ("ASIDE_LEARNING_IDLE", "false".into()),
+        ]
     }
 
     /// Runs to the end.

@@ -1,6 +1,6 @@
 //! Makes the trainer's job out of lessons with their states.
 
-use aside_adapter::{Job, Part, Settings, Turn, Variant};
+use aside_adapter::{Adapter, Job, Part, Settings, Turn, Variant};
 use aside_cloud_api::codec::{CodecError, Layout};
 
 use super::encode::EncodedTurn;
@@ -45,6 +45,16 @@ pub(super) fn turns<'a>(
             })
         })
         .collect()
+}
+
+/// Adds lessons to an adapter's memory.
+///
+/// # Errors
+/// As [`job`].
+pub(crate) fn remember(adapter: &mut Adapter, lessons: &[LessonRow]) -> Result<(), CodecError> {
+    let shape = adapter.shape();
+    adapter.remember(&turns(Layout { hidden: shape.hidden, layer_taps: shape.layer_taps }, lessons)?);
+    Ok(())
 }
 
 /// A turn that only measures.

@@ -7,6 +7,7 @@ mod fetch;
 mod frame;
 mod import;
 mod intake;
+mod itself;
 mod job;
 mod measure;
 mod modest;
@@ -32,6 +33,7 @@ use crate::cloud::Cloud;
 use crate::vault::Vault;
 
 pub use child::train_child;
+pub(crate) use job::remember;
 pub(crate) use shown::{adapter, base, decision};
 
 /// Where events go; a front end that hangs up closes it.
@@ -102,6 +104,26 @@ impl Learner {
             }
         }
         Ok(())
+    }
+
+    /// Takes in what was chatted and fetches its states, so that the memory knows it; trains nothing.
+    ///
+    /// # Errors
+    /// As [`Self::learn`].
+    pub async fn keep_up(&self, context: &Context) -> Result<(), Fault> {
+        let Ok(_one) = self.busy.try_lock() else { return Ok(()) };
+        itself::keep_up(context, &self.progress).await
+    }
+
+    /// Learns by itself, if there is enough that is new; the candidate is used only when it is better beyond doubt.
+    /// Whether there is a new version. Dropping the future stops it; the last checkpoint is kept.
+    ///
+    /// # Errors
+    /// As [`Self::learn`].
+    pub async fn learn_by_itself(&self, context: &Context) -> Result<bool, Fault> {
+        let Ok(_one) = self.busy.try_lock() else { return Ok(false) };
+        let _idle = Idle(&self.progress);
+        itself::learn(context, &self.progress).await
     }
 
     /// Measures a version on a file; the last event is `EvaluateDone`. Nothing of the file is kept.

@@ -19,6 +19,8 @@ use crate::faults::blocking;
 use crate::kit::Kit;
 use crate::vault::{AdapterRow, Decision, NewAdapter};
 
+/// New tokens from which it learns by itself (method, section 5).
+const ENOUGH: u64 = 500;
 /// Reports of the trainer that may wait.
 const EVENTS: usize = 4;
 
@@ -39,7 +41,7 @@ pub(super) async fn learn(
     let connected = context.cloud.connected(fetch::PATIENCE).await?;
     let (kit, model) = (connected.kit, connected.model);
     fetch::missing(&context.vault, &context.cloud, kit.model(), sink).await?;
-    if let Some(why) = nothing_new(context, &kit, variant, request.seed).await? {
+    if let Some(why) = nothing_new(context, &kit, variant, request.seed, bar).await? {
         return Ok(LearnDone { why, ..LearnDone::default() });
     }
     let prepared = prepare(context, Arc::clone(&kit), variant, request.seed).await?;
@@ -74,11 +76,15 @@ async fn nothing_new(
     kit: &Kit,
     variant: Variant,
     seed: Option<u64>,
+    bar: Bar,
 ) -> Result<Option<String>, Fault> {
     let (vault, model) = (context.vault.clone(), kit.model().to_owned());
     let (pending, in_use) =
         blocking(move || Ok((vault.lesson_totals(&model)?.pending_tokens, vault.adapter_in_use()?.adapter)))
             .await?;
+    if bar == Bar::Sure && pending < ENOUGH {
+        return Ok(Some(format!("{pending} of {ENOUGH} new tokens")));
+    }
     let Some((row, _)) = in_use else { return Ok(None) };
     let serves = row.variant.parse().is_ok_and(|trained| variant.served_by(trained));
     let seen = pending == 0 && seed.is_none() && serves && row.model == kit.model();

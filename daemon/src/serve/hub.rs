@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::RunConfig;
 use crate::cloud::{Cloud, CloudConfig};
 use crate::faults::{blocking, vault_fault};
 use crate::keys::KeyStore;
-use crate::learn::{Context, Learner};
+use crate::learn::{Context, Learner, remember};
 use crate::vault::{AdapterRow, Vault};
 
 const AT_ONCE: usize = 5;
@@ -40,8 +41,10 @@ pub(super) enum VaultView {
 pub(super) struct InMemory {
     /// Its row.
     pub(super) row: AdapterRow,
-    /// Its networks.
+    /// Its networks, and the memory with what was learned since.
     pub(super) adapter: Arc<Adapter>,
+    /// [`Vault::states_mark`] of that memory.
+    mark: i64,
 }
 
 /// The version in use, and newer ones that did not verify.
@@ -68,6 +71,11 @@ pub struct Hub {
     pub(super) answers: watch::Sender<usize>,
     /// Answers that may use the link at a time: the cloud admits eight requests of a client, and learning needs some.
     pub(super) at_once: Semaphore,
+    /// When the last answer ended or began.
+    last_used: Mutex<Option<Instant>>,
+    by_itself: AtomicBool,
+    /// What keeps it from learning by itself, in words.
+    pub(super) why: watch::Sender<String>,
     /// Counts what changes the numbers of the status: answers kept, lessons, versions.
     pub(super) changes: watch::Sender<u64>,
     busy: Mutex<BTreeSet<i64>>,
@@ -96,6 +104,9 @@ impl Hub {
             learner: Arc::default(),
             answers: watch::Sender::new(0),
             at_once: Semaphore::new(AT_ONCE),
+            last_used: Mutex::default(),
+            by_itself: AtomicBool::new(false),
+            why: watch::Sender::default(),
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
             adapter: Mutex::default(),
@@ -148,11 +159,11 @@ impl Hub {
     pub(super) async fn adapter(&self) -> Result<InUse, Fault> {
         let vault = self.open_vault()?;
         let known = self.remembered();
-        let version = {
+        let (version, mark) = {
             let vault = vault.clone();
-            blocking(move || vault.version_in_use()).await?
+            blocking(move || Ok((vault.version_in_use()?, vault.states_mark()?))).await?
         };
-        if let Some(known) = known.filter(|known| known.row.version == version) {
+        if let Some(known) = known.filter(|known| known.row.version == version && known.mark == mark) {
             return Ok(InUse { adapter: Some(known), damaged: Vec::new() });
         }
         let loaded = tokio::task::spawn_blocking(move || -> Result<InUse, Fault> {
@@ -160,10 +171,12 @@ impl Hub {
             let Some((row, bytes)) = found.adapter else {
                 return Ok(InUse { adapter: None, damaged: found.damaged });
             };
-            let adapter = Adapter::from_bytes(&bytes).map_err(|error| {
-                Fault::new(codes::DAMAGED, error.to_string()).repair("aside adapter rollback")
-            })?;
-            Ok(InUse { adapter: Some(InMemory { row, adapter: Arc::new(adapter) }), damaged: found.damaged })
+            let damaged = |why: String| Fault::new(codes::DAMAGED, why).repair("aside adapter rollback");
+            let mut adapter = Adapter::from_bytes(&bytes).map_err(|error| damaged(error.to_string()))?;
+            let since = vault.lessons_since(row.version).map_err(|error| vault_fault(&error))?;
+            remember(&mut adapter, &since).map_err(|error| damaged(error.to_string()))?;
+            let adapter = Some(InMemory { row, adapter: Arc::new(adapter), mark });
+            Ok(InUse { adapter, damaged: found.damaged })
         });
         let loaded = loaded.await.map_err(|_| Fault::internal("reading the adapter failed"))??;
         *self.adapter.lock().unwrap_or_else(PoisonError::into_inner) = loaded.adapter.clone();
@@ -181,8 +194,32 @@ impl Hub {
         {
             return Err(Fault::new(codes::BUSY, "an answer runs in this conversation; stop it first"));
         }
+        self.used();
         self.answers.send_modify(|running| *running += 1);
         Ok(Running { hub: Arc::clone(self), conversation })
+    }
+
+    /// Counts as learning by itself until it is dropped.
+    pub(super) fn learning(self: &Arc<Self>) -> Learns {
+        self.by_itself.store(true, Ordering::Relaxed);
+        Learns(Arc::clone(self))
+    }
+
+    /// Whether it learns by itself now.
+    pub(super) fn learns(&self) -> bool {
+        self.by_itself.load(Ordering::Relaxed)
+    }
+
+    fn used(&self) {
+        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Since the last answer; `None` when there was none.
+    pub(super) fn unused_for(&self) -> Option<Duration> {
+        if *self.answers.borrow() > 0 {
+            return Some(Duration::ZERO);
+        }
+        self.last_used.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
     /// What the learner works with.
@@ -217,6 +254,15 @@ impl Hub {
     }
 }
 
+/// It learns by itself.
+pub(super) struct Learns(Arc<Hub>);
+
+impl Drop for Learns {
+    fn drop(&mut self) {
+        self.0.by_itself.store(false, Ordering::Relaxed);
+    }
+}
+
 /// An answer that runs.
 pub(super) struct Running {
     hub: Arc<Hub>,
@@ -228,6 +274,7 @@ impl Drop for Running {
         if let Some(id) = self.conversation {
             self.hub.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
+        self.hub.used();
         self.hub.answers.send_modify(|running| *running -= 1);
         self.hub.changed();
     }

@@ -7,6 +7,7 @@ mod chat;
 mod connect;
 mod doctor;
 mod hub;
+mod idle;
 mod instance;
 mod numbers;
 mod rpc;
@@ -89,6 +90,7 @@ pub async fn run_until(config: RunConfig, stop: CancellationToken) -> Result<(),
     let hub = Hub::new(config, stop.clone())?;
     tracing::info!(build = hub.build(), "the daemon runs");
     hub.spawn(unlock::by_itself(Arc::clone(&hub)));
+    hub.spawn(idle::watch(Arc::clone(&hub)));
     let service = AsideServer::new(rpc::Service(Arc::clone(&hub)))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);

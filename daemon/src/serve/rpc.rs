@@ -8,15 +8,16 @@ use aside_daemon_api::proto::{
     Adapter, AdapterLogReply, AdapterLogRequest, AskEvent, AskRequest, ConnectEvent, ConnectRequest,
     Conversation, DoctorReply, DoctorRequest, EvaluateEvent, EvaluateRequest, GetConversationRequest,
     InitReply, InitRequest, LearnEvent, LearnRequest, ListAdaptersReply, ListAdaptersRequest,
-    ListConversationsReply, ListConversationsRequest, RollbackRequest, SaveDraftReply, SaveDraftRequest,
-    ShowAdapterRequest, StatsReply, StatsRequest, StatusReply, StatusRequest, StopReply, StopRequest,
-    UnlockReply, UnlockRequest,
+    ListConversationsReply, ListConversationsRequest, PauseLearningReply, PauseLearningRequest,
+    RollbackRequest, SaveDraftReply, SaveDraftRequest, ShowAdapterRequest, StatsReply, StatsRequest,
+    StatusReply, StatusRequest, StopReply, StopRequest, UnlockReply, UnlockRequest,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::hub::Hub;
+use super::idle;
 use super::{adapters, ask, chat, connect, doctor, numbers, status, unlock};
 use crate::faults::blocking;
 use crate::learn::{Context, Events, Learner};
@@ -127,6 +128,11 @@ impl Aside for Service {
 
     async fn show_adapter(&self, request: Request<ShowAdapterRequest>) -> Answer<Adapter> {
         Ok(Response::new(adapters::show(&self.0, request.into_inner().version).await?))
+    }
+
+    async fn pause_learning(&self, request: Request<PauseLearningRequest>) -> Answer<PauseLearningReply> {
+        idle::pause(&self.0, request.into_inner().paused).await?;
+        Ok(Response::new(PauseLearningReply {}))
     }
 
     async fn adapter_log(&self, _: Request<AdapterLogRequest>) -> Answer<AdapterLogReply> {

@@ -19,6 +19,7 @@ pub(super) async fn now(hub: &Hub) -> StatusReply {
     let cloud = hub.cloud.view().borrow().clone();
     let progress = *hub.learner.progress().borrow();
     let vault = hub.vault.borrow().clone();
+    let why = hub.why.borrow().clone();
     let (state, detail, open) = match vault {
         VaultView::Absent => (VaultState::Absent, String::new(), None),
         VaultView::Locked(why) => (VaultState::Locked, why, None),
@@ -27,9 +28,12 @@ pub(super) async fn now(hub: &Hub) -> StatusReply {
     };
     let model_id = cloud.model.as_ref().map(|model| model.id.clone()).unwrap_or_default();
     let numbers = match open {
-        None => (0, 0),
+        None => (0, 0, false),
         Some(vault) => {
-            let read = move || Ok((vault.lesson_totals(&model_id)?.pending_tokens, vault.version_in_use()?));
+            let read = move || {
+                let pending = vault.lesson_totals(&model_id)?.pending_tokens;
+                Ok((pending, vault.version_in_use()?, super::idle::paused(&vault)?))
+            };
             blocking(read).await.unwrap_or_default()
         }
     };
@@ -47,6 +51,8 @@ pub(super) async fn now(hub: &Hub) -> StatusReply {
         learning_progress: progress.fraction,
         pending_tokens: numbers.0,
         adapter_version: numbers.1,
+        learning_why: why,
+        learning_paused: numbers.2,
         ..StatusReply::default()
     };
     reply.set_vault(state);
@@ -75,9 +81,10 @@ pub(super) async fn watch(hub: Arc<Hub>, sink: mpsc::Sender<Result<StatusReply, 
     let mut cloud = hub.cloud.view();
     let mut changes = hub.changes.subscribe();
     let mut learning = hub.learner.progress();
+    let mut why = hub.why.subscribe();
     let mut last: Option<StatusReply> = None;
     loop {
-        for mark in [&mut vault as &mut dyn Mark, &mut cloud, &mut changes, &mut learning] {
+        for mark in [&mut vault as &mut dyn Mark, &mut cloud, &mut changes, &mut learning, &mut why] {
             mark.seen();
         }
         let mut reply = now(&hub).await;
@@ -94,6 +101,7 @@ pub(super) async fn watch(hub: Arc<Hub>, sink: mpsc::Sender<Result<StatusReply, 
             changed = cloud.changed() => changed.is_ok(),
             changed = changes.changed() => changed.is_ok(),
             changed = learning.changed() => changed.is_ok(),
+            changed = why.changed() => changed.is_ok(),
             () = sink.closed() => false,
             () = hub.stop.cancelled() => false,
         };

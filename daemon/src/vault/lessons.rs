@@ -154,6 +154,26 @@ impl Vault {
         })
     }
 
+    /// Lessons with states that are newer than a version, its memory's next rows; none once it was rolled back to.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn lessons_since(&self, version: u64) -> Result<Vec<LessonRow>> {
+        self.lessons(
+            "JOIN adapter a ON a.version = ?1 AND a.version = (SELECT max(version) FROM adapter)
+             WHERE t.model = a.model AND l.id > a.watermark",
+            version.cast_signed(),
+        )
+    }
+
+    /// Changes whenever a lesson gets its states.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn states_mark(&self) -> Result<i64> {
+        self.read(|c| Ok(c.query_row("SELECT ifnull(max(lesson), 0) FROM state", [], |r| r.get(0))?))
+    }
+
     /// The source that a conversation of the chat is.
     ///
     /// # Errors
@@ -248,12 +268,16 @@ impl Vault {
     /// # Errors
     /// [`super::VaultError`].
     pub fn lessons_with_states(&self, model: &str) -> Result<Vec<LessonRow>> {
+        self.lessons("WHERE t.model = ?1", model)
+    }
+
+    fn lessons(&self, which: &str, parameter: impl rusqlite::ToSql) -> Result<Vec<LessonRow>> {
         self.read(|c| {
-            let mut statement = c.prepare(
+            let mut statement = c.prepare(&format!(
                 "SELECT l.id, l.source, l.own, l.weight, l.part, t.targets, t.states
-                 FROM lesson l JOIN state t ON t.lesson = l.id WHERE t.model = ?1 ORDER BY l.id",
-            )?;
-            let rows = statement.query_map([model], |r| {
+                 FROM lesson l JOIN state t ON t.lesson = l.id {which} ORDER BY l.id"
+            ))?;
+            let rows = statement.query_map([parameter], |r| {
                 Ok(LessonRow {
                     id: r.get(0)?,
                     source: r.get(1)?,

@@ -60,6 +60,8 @@ struct Report {
     model: String,
     learning: &'static str,
     learning_progress: f32,
+    learning_why: String,
+    learning_paused: bool,
     pending_tokens: u64,
     adapter_version: u64,
 }
@@ -186,6 +188,8 @@ fn report(s: &StatusReply) -> Report {
         model: s.model.as_ref().map(|model| model.name.clone()).unwrap_or_default(),
         learning: learning(s.learning()),
         learning_progress: s.learning_progress,
+        learning_why: s.learning_why.clone(),
+        learning_paused: s.learning_paused,
         pending_tokens: s.pending_tokens,
         adapter_version: s.adapter_version,
     }
@@ -202,7 +206,7 @@ fn page(s: &StatusReply) -> String {
         format!("keys      {}", s.key_slots.join(", ")),
         format!("cloud     {} {}", s.cloud, with(link(s.link()), &s.link_detail)),
         format!("model     {model}"),
-        format!("learning  {}, {} tokens wait", learning(s.learning()), s.pending_tokens),
+        format!("learning  {}", super::learn::standing(s)),
         format!("adapter   version {}", s.adapter_version),
     ]
     .join("\n")

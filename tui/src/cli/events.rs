@@ -91,6 +91,18 @@ pub(crate) enum Event<'a> {
         /// The new version.
         adapter: Option<Box<AdapterReport>>,
     },
+    /// The answer of `learn --status`.
+    #[serde(rename = "status")]
+    ByItself {
+        /// Whether it learns now.
+        learning: bool,
+        /// The person's switch.
+        paused: bool,
+        /// Why it does not learn by itself; empty while it does or has nothing to learn.
+        why: &'a str,
+        /// Lesson tokens that no training has seen.
+        pending_tokens: u64,
+    },
     /// The end of `connect`.
     Connected {
         /// Name of the backbone there.

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use aside_config::{Paths, VARIANTS};
 use aside_daemon_api::client::Rpc;
 use aside_daemon_api::fault::{Fault, codes};
-use aside_daemon_api::proto::{LearnDone, LearnFile, LearnImported, LearnRequest, learn_event};
+use aside_daemon_api::proto::{
+    LearnDone, LearnFile, LearnImported, LearnRequest, LearningState, PauseLearningRequest, StatusReply,
+    StatusRequest, learn_event,
+};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
@@ -22,11 +25,20 @@ use super::{output, unlock};
 #[derive(Debug, Args)]
 pub(crate) struct Learn {
     /// Files to learn from
-    #[arg(value_name = "FILE", required_unless_present = "now")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["now", "status", "pause", "resume"])]
     files: Vec<PathBuf>,
     /// Train now on lessons that wait
     #[arg(long)]
     now: bool,
+    /// Show whether it learns by itself, and why not
+    #[arg(long, conflicts_with_all = ["files", "now", "pause", "resume"])]
+    status: bool,
+    /// No longer learn by itself, also after a restart
+    #[arg(long, conflicts_with_all = ["files", "now", "resume"])]
+    pause: bool,
+    /// Learn by itself again
+    #[arg(long, conflicts_with_all = ["files", "now"])]
+    resume: bool,
     /// What to train
     #[arg(long, value_parser = PossibleValuesParser::new(VARIANTS))]
     variant: Option<String>,
@@ -41,6 +53,9 @@ pub(crate) struct Learn {
 impl Learn {
     /// Learns.
     pub(crate) async fn run(self, paths: &Paths) -> Result<Exit, Failure> {
+        if self.status || self.pause || self.resume {
+            return by_itself(paths, (self.pause || self.resume).then_some(self.pause), self.json).await;
+        }
         let files = self.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
         let request = LearnRequest { files, variant: self.variant.unwrap_or_default(), seed: self.seed };
         let rpc = unlock::open(paths).await?;
@@ -53,6 +68,39 @@ impl Learn {
                 Err(Failure::Interrupted)
             }
         }
+    }
+}
+
+/// Sets the switch, if asked for, and shows how it stands.
+async fn by_itself(paths: &Paths, paused: Option<bool>, json: bool) -> Result<Exit, Failure> {
+    let mut rpc = unlock::open(paths).await?;
+    if let Some(paused) = paused {
+        rpc.pause_learning(PauseLearningRequest { paused }).await?;
+    }
+    let status = rpc.status(StatusRequest {}).await?.into_inner();
+    if json {
+        output::json(&Event::ByItself {
+            learning: status.learning() != LearningState::Idle,
+            paused: status.learning_paused,
+            why: &status.learning_why,
+            pending_tokens: status.pending_tokens,
+        })?;
+        return Ok(Exit::Success);
+    }
+    output::line(&standing(&status))?;
+    Ok(Exit::Success)
+}
+
+/// Whether it learns by itself, in a sentence.
+pub(crate) fn standing(status: &StatusReply) -> String {
+    let wait = format!("{} new tokens wait", status.pending_tokens);
+    if status.learning() != LearningState::Idle {
+        return format!("learning ({:.0} %); {wait}", 100.0 * status.learning_progress);
+    }
+    match status.learning_why.as_str() {
+        _ if status.learning_paused => format!("not learning: paused by you (aside learn --resume); {wait}"),
+        "" => format!("idle: nothing new to learn; {wait}"),
+        why => format!("not learning by itself: {why}; {wait}"),
     }
 }
 

@@ -121,6 +121,10 @@ impl Aside for Script {
         Err(Status::unimplemented("adapters"))
     }
 
+    async fn pause_learning(&self, _: Request<PauseLearningRequest>) -> Reply<PauseLearningReply> {
+        Err(Status::unimplemented("learning"))
+    }
+
     async fn adapter_log(&self, _: Request<AdapterLogRequest>) -> Reply<AdapterLogReply> {
         Err(Status::unimplemented("adapters"))
     }

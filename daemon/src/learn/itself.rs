@@ -1,0 +1,36 @@
+//! Learning without being asked: no front end listens, and a candidate has to be better beyond doubt.
+
+use aside_adapter::Bar;
+use aside_daemon_api::fault::Fault;
+use aside_daemon_api::proto::{LearnEvent, LearnRequest};
+use tokio::sync::{mpsc, watch};
+
+use super::sink::Sink;
+use super::{Context, Progress, fetch, intake, run};
+
+/// See [`super::Learner::keep_up`].
+pub(super) async fn keep_up(context: &Context, status: &watch::Sender<Progress>) -> Result<(), Fault> {
+    intake::chats(&context.vault).await?;
+    let model = context.cloud.connected(fetch::PATIENCE).await?.model.id;
+    unheard(status, async |sink| fetch::missing(&context.vault, &context.cloud, &model, sink).await).await
+}
+
+/// See [`super::Learner::learn_by_itself`].
+pub(super) async fn learn(context: &Context, status: &watch::Sender<Progress>) -> Result<bool, Fault> {
+    let done =
+        unheard(status, async |sink| run::learn(context, LearnRequest::default(), Bar::Sure, sink).await);
+    Ok(done.await?.trained)
+}
+
+/// Runs `work` with a sink whose events nobody reads; only the status shows them.
+async fn unheard<T>(
+    status: &watch::Sender<Progress>,
+    work: impl AsyncFnOnce(&Sink<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let (events, mut unread) = mpsc::channel::<Result<LearnEvent, tonic::Status>>(1);
+    let sink = Sink::new(&events, status);
+    tokio::select! {
+        done = work(&sink) => done,
+        () = async { while unread.recv().await.is_some() {} } => Err(Fault::internal("learning lost its sink")),
+    }
+}
