@@ -106,7 +106,7 @@ impl Hub {
             at_once: Semaphore::new(AT_ONCE),
             last_used: Mutex::default(),
             by_itself: AtomicBool::new(false),
-            why: watch::Sender::default(),
+            why: watch::Sender::new("it has not looked yet".to_owned()),
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
             adapter: Mutex::default(),

@@ -213,6 +213,7 @@ fn learning(app: &App) -> Option<String> {
         proto::LearningState::Encoding => Some(format!("encoding {percent:.0}%")),
         proto::LearningState::Training => Some(format!("training {percent:.0}%")),
         proto::LearningState::Idle if app.learning.is_some() => Some("learning".to_owned()),
+        proto::LearningState::Idle if status.learning_paused => Some("learning paused".to_owned()),
         proto::LearningState::Idle if status.pending_tokens > 0 => {
             Some(format!("{} tokens to learn", status.pending_tokens))
         }
