@@ -61,6 +61,8 @@ fake! {
     list_adapters(ListAdaptersRequest) -> ListAdaptersReply;
     show_adapter(ShowAdapterRequest) -> Adapter;
     rollback(RollbackRequest) -> Adapter;
+    adapter_log(AdapterLogRequest) -> AdapterLogReply;
+    pause_learning(PauseLearningRequest) -> PauseLearningReply;
     evaluate(EvaluateRequest) -> Self::EvaluateStream;
     stats(StatsRequest) -> StatsReply;
     connect(ConnectRequest) -> Self::ConnectStream;

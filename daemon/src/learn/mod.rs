@@ -112,6 +112,7 @@ impl Learner {
     /// As [`Self::learn`].
     pub async fn keep_up(&self, context: &Context) -> Result<(), Fault> {
         let Ok(_one) = self.busy.try_lock() else { return Ok(()) };
+        let _idle = Idle(&self.progress);
         itself::keep_up(context, &self.progress).await
     }
 

@@ -84,9 +84,8 @@ fn keep_up(hub: &Arc<Hub>, context: &Context, work: &mut Work) {
     let (hub, context) = (Arc::clone(hub), context.clone());
     let stop = hub.stop.clone();
     tokio::spawn(async move {
-        match stop.run_until_cancelled(hub.learner.keep_up(&context)).await {
-            Some(Err(fault)) => tracing::info!(%fault, "what was chatted is taken in later"),
-            Some(Ok(())) | None => {}
+        if let Some(Err(fault)) = stop.run_until_cancelled(hub.learner.keep_up(&context)).await {
+            tracing::info!(%fault, "what was chatted is taken in later");
         }
     });
 }
