@@ -124,3 +124,14 @@ fn the_trainer_steps_back_and_one_that_is_killed_is_gone_on_with() {
     assert_eq!(decisions.len(), 1);
     assert_eq!((&decisions[0]["version"], &decisions[0]["by"]), (&1.into(), &"you".into()));
 }
+
+#[test]
+fn the_switch_of_learning_by_itself_outlives_the_daemon() {
+    let home = Home::ready(BINARY);
+    let paused = |arguments: &[&str]| home.json(&[&["learn"], arguments].concat())[0]["paused"].clone();
+    assert_eq!(paused(&["--status"]), false);
+    assert_eq!(paused(&["--pause"]), true);
+    home.ok(&["daemon", "stop"]);
+    assert_eq!(paused(&["--status"]), true);
+    assert_eq!(paused(&["--resume"]), false);
+}

@@ -21,6 +21,7 @@ mod window;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aside_adapter::Bar;
 use aside_config::Settings;
@@ -71,6 +72,9 @@ impl Default for Progress {
     }
 }
 
+/// How long a request waits for what is over soon.
+const SOON: Duration = Duration::from_secs(5);
+
 /// Learns one thing at a time.
 #[derive(Default)]
 pub struct Learner {
@@ -91,8 +95,9 @@ impl Learner {
         request: LearnRequest,
         events: Events<LearnEvent>,
     ) -> Result<(), Fault> {
-        let Ok(_one) = self.busy.try_lock() else {
-            return Err(Fault::new(codes::BUSY, "the adapter learns already").repair("aside daemon status"));
+        // Taking in a chat is over soon; another learning is not.
+        let Ok(_one) = tokio::time::timeout(SOON, self.busy.lock()).await else {
+            return Err(Fault::new(codes::BUSY, "the adapter learns already").repair("aside learn --status"));
         };
         let _idle = Idle(&self.progress);
         let sink = sink::Sink::new(&events, &self.progress);

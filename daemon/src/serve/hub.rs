@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -73,7 +72,8 @@ pub struct Hub {
     pub(super) at_once: Semaphore,
     /// When the last answer ended or began.
     last_used: Mutex<Option<Instant>>,
-    by_itself: AtomicBool,
+    /// Ends what learns by itself, while it does.
+    by_itself: watch::Sender<Option<CancellationToken>>,
     /// What keeps it from learning by itself, in words.
     pub(super) why: watch::Sender<String>,
     /// Counts what changes the numbers of the status: answers kept, lessons, versions.
@@ -105,7 +105,7 @@ impl Hub {
             answers: watch::Sender::new(0),
             at_once: Semaphore::new(AT_ONCE),
             last_used: Mutex::default(),
-            by_itself: AtomicBool::new(false),
+            by_itself: watch::Sender::new(None),
             why: watch::Sender::new("it has not looked yet".to_owned()),
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
@@ -199,15 +199,24 @@ impl Hub {
         Ok(Running { hub: Arc::clone(self), conversation })
     }
 
-    /// Counts as learning by itself until it is dropped.
-    pub(super) fn learning(self: &Arc<Self>) -> Learns {
-        self.by_itself.store(true, Ordering::Relaxed);
+    /// Counts as learning by itself, which `stop` ends, until it is dropped.
+    pub(super) fn learning(self: &Arc<Self>, stop: CancellationToken) -> Learns {
+        self.by_itself.send_replace(Some(stop));
         Learns(Arc::clone(self))
     }
 
     /// Whether it learns by itself now.
     pub(super) fn learns(&self) -> bool {
-        self.by_itself.load(Ordering::Relaxed)
+        self.by_itself.borrow().is_some()
+    }
+
+    /// Ends learning by itself, for someone who asks for it goes first.
+    pub(super) async fn give_way(&self) {
+        let mut by_itself = self.by_itself.subscribe();
+        if let Some(stop) = by_itself.borrow_and_update().as_ref() {
+            stop.cancel();
+        }
+        let _ = by_itself.wait_for(Option::is_none).await;
     }
 
     fn used(&self) {
@@ -259,7 +268,7 @@ pub(super) struct Learns(Arc<Hub>);
 
 impl Drop for Learns {
     fn drop(&mut self) {
-        self.0.by_itself.store(false, Ordering::Relaxed);
+        self.0.by_itself.send_replace(None);
     }
 }
 

@@ -99,9 +99,10 @@ fn learn(hub: &Arc<Hub>, context: Context, work: &mut Work) {
     work.seen = Some(changes);
     let stop = hub.stop.child_token();
     work.stop = Some(stop.clone());
+    let learning = hub.learning(stop.clone());
     let hub = Arc::clone(hub);
     hub.clone().spawn(async move {
-        let _learning = hub.learning();
+        let _learning = learning;
         match stop.run_until_cancelled(hub.learner.learn_by_itself(&context)).await {
             Some(Ok(true)) => hub.changed(),
             Some(Ok(false)) => {}

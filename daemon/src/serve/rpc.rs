@@ -119,6 +119,7 @@ impl Aside for Service {
 
     async fn learn(&self, request: Request<LearnRequest>) -> Answer<Self::LearnStream> {
         let request = request.into_inner();
+        self.0.give_way().await;
         self.learner(|learner, context, events| learner.learn(context, request, events))
     }
 
