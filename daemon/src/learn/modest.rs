@@ -1,10 +1,9 @@
 //! Puts the trainer behind everything else: it computes when no one else wants to, and is the first to go when memory
-//! runs out. What the system refuses stays as it was; the daemon has lowered the nice value already.
+//! runs out. What the system refuses stays as it was; the daemon has lowered nice value and disk priority already.
 
 /// To be called on the main thread before any other is started: threads inherit it.
 pub(super) fn step_back() {
     let _ = idle_processor();
-    idle_disk();
     first_to_go();
 }
 
@@ -22,15 +21,6 @@ fn idle_processor() -> Result<(), thread_priority::Error> {
 fn idle_processor() -> Result<(), thread_priority::Error> {
     thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min)
 }
-
-#[cfg(target_os = "linux")]
-fn idle_disk() {
-    use ioprio::{Class, Pid, Priority, Target};
-    let _ = ioprio::set_priority(Target::Process(Pid::this()), Priority::new(Class::Idle));
-}
-
-#[cfg(not(target_os = "linux"))]
-fn idle_disk() {}
 
 /// Above the daemon's score, far above what a person works with.
 fn first_to_go() {

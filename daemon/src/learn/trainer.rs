@@ -142,8 +142,19 @@ fn spawn(order: &Order<'_>) -> std::io::Result<Child> {
         if let Err(e) = setpriority_process(Some(pid), 19) {
             tracing::warn!(error = %e, "the trainer keeps normal priority");
         }
+        idle_disk(pid);
     }
     Ok(child)
+}
+
+/// Disk at idle priority, by the program that Linux has for it; where there is none, the trainer still only uses pipes.
+fn idle_disk(pid: Pid) {
+    let pid = pid.as_raw_nonzero().to_string();
+    let mut ionice = Command::new("ionice");
+    ionice.args(["-c", "3", "-p", &pid]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Err(error) = ionice.spawn() {
+        tracing::info!(%error, "the trainer keeps normal disk priority");
+    }
 }
 
 async fn feed(input: &mut ChildStdin, order: &Order<'_>) -> std::io::Result<()> {
