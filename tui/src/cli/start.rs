@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use aside_config::{Paths, make_private_dir};
+use aside_daemon_api::PROTOCOL;
 use aside_daemon_api::client::{ConnectError, Probe, Rpc, connect, probe};
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{StatusReply, StatusRequest, StopRequest};
@@ -38,8 +39,8 @@ pub(crate) struct Daemon {
 pub(crate) async fn daemon(paths: &Paths) -> Result<Daemon, Failure> {
     paths.make_runtime_dir()?;
     let build = build::id();
-    if let Probe::Ready(rpc, status) = probe(&paths.socket(), &build).await? {
-        return Ok(Daemon { rpc, status });
+    if let Some(daemon) = usable(probe(&paths.socket(), &build).await?, &build) {
+        return Ok(daemon);
     }
     // Of several front ends one starts it; the others then find it.
     let _turn =
@@ -49,6 +50,7 @@ pub(crate) async fn daemon(paths: &Paths) -> Result<Daemon, Failure> {
     for pause in pauses(START) {
         match probe(&paths.socket(), &build).await? {
             Probe::Ready(rpc, status) => return Ok(Daemon { rpc, status }),
+            Probe::Stale(rpc, status) if serves(&status, &build) => return Ok(Daemon { rpc, status }),
             Probe::Stale(mut rpc, status) if !asked_to_stop => {
                 asked_to_stop = true;
                 rpc.stop(StopRequest {}).await?;
@@ -70,6 +72,19 @@ pub(crate) async fn daemon(paths: &Paths) -> Result<Daemon, Failure> {
     }
     let message = format!("the daemon did not answer within {} s", START.as_secs());
     Err(Fault::internal(message).repair("aside daemon run").into())
+}
+
+fn usable(found: Probe, build: &str) -> Option<Daemon> {
+    match found {
+        Probe::Ready(rpc, status) => Some(Daemon { rpc, status }),
+        Probe::Stale(rpc, status) if serves(&status, build) => Some(Daemon { rpc, status }),
+        Probe::Stale(..) | Probe::Unreachable => None,
+    }
+}
+
+/// Whether a daemon of another build is used as it is: a newer one that speaks the same protocol.
+fn serves(status: &StatusReply, build: &str) -> bool {
+    status.protocol == PROTOCOL && build::newer(&status.build, build)
 }
 
 /// The status of whatever daemon runs, of any build.
