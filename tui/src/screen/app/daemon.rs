@@ -55,7 +55,7 @@ impl App {
     fn status(&mut self, status: proto::StatusReply) -> Vec<Effect> {
         self.daemon = Daemon::Up;
         let vault = status.vault();
-        let news = self.status.as_ref().map(proto::StatusReply::vault) != Some(vault);
+        let news = self.status.as_ref().map(standing) != Some(standing(&status));
         let detail = status.vault_detail.clone();
         self.status = Some(status);
         if !news {
@@ -67,6 +67,8 @@ impl App {
                 self.card = Some(Card::setup(self.now));
                 vec![Effect::ProbeKeyring]
             }
+            // Keyring and key file are still being tried.
+            proto::VaultState::Locked if detail.is_empty() => Vec::new(),
             proto::VaultState::Locked => {
                 self.card = Some(Card::unlock());
                 Vec::new()
@@ -113,6 +115,11 @@ impl App {
             self.transcript.insert(end, Entry::note(meaning, text));
         }
     }
+}
+
+/// What a new card depends on: the vault's state, and whether there is something to say of it.
+fn standing(status: &proto::StatusReply) -> (proto::VaultState, bool) {
+    (status.vault(), status.vault_detail.is_empty())
 }
 
 fn learned(done: &proto::LearnDone) -> String {

@@ -16,6 +16,12 @@ fn happen(bench: &mut Bench, what: &str) {
         "absent" => {
             bench.send(Event::Status(status(proto::VaultState::Absent, proto::LinkState::Connecting)))
         }
+        // Keyring and key file are still being tried.
+        "trying" => {
+            let mut found = status(proto::VaultState::Locked, proto::LinkState::Connecting);
+            found.vault_detail.clear();
+            bench.send(Event::Status(found));
+        }
         "locked" => {
             bench.send(Event::Status(status(proto::VaultState::Locked, proto::LinkState::Connecting)))
         }
@@ -221,6 +227,7 @@ fn flow(steps: &[(&str, &str, &str)]) {
     ("", "<C-c>", "=quit"),
 ])]
 #[case::unlock(&[
+    ("trying", "", "~locked"),
     ("locked", "sec", "=|The vault is locked|> ***|~sec"),
     ("", "ret<bs><ret>", "=unlock \"secre\"|Opening"),
     ("wrong", "x", "! that is not the passphrase|> *"),

@@ -158,6 +158,7 @@ fn status(vault: proto::VaultState, link: proto::LinkState) -> proto::StatusRepl
     let model = proto::ModelInfo { name: "Bundled 8M".to_owned(), ..Default::default() };
     proto::StatusReply {
         vault: vault.into(),
+        vault_detail: if vault == proto::VaultState::Locked { "it needs a passphrase" } else { "" }.into(),
         link: link.into(),
         cloud: "local".to_owned(),
         rtt_us: 180,
