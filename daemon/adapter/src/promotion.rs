@@ -23,7 +23,7 @@ const CONFIDENCE: f64 = 0.95;
 pub enum Bar {
     /// The machine by itself: better beyond doubt.
     Sure,
-    /// A person: not worse as far as it was measured.
+    /// A person: it does not predict worse, as far as that was measured; what it costs is theirs to say.
     Asked,
 }
 
@@ -49,6 +49,8 @@ pub struct Comparison {
     pub difference: f64,
     /// Its 95 % upper bound.
     pub upper: f64,
+    /// Mean difference of the gated NLL on recent turns.
+    pub nll: f64,
     /// Change of the gated NLL on earlier turns, as a share; 0 without any.
     pub earlier: f64,
 }
@@ -117,13 +119,15 @@ pub fn compare(pairs: &[Pair], seed: u64) -> Comparison {
     // A single turn beyond the limit still is the newest.
     let (earlier, recent) = pairs.split_at(recent_from.min(pairs.len().saturating_sub(1)));
     let (difference, upper) = bootstrap(recent, seed);
+    let recent_tokens: usize = recent.iter().map(|p| p.tokens).sum();
     let nll = |side: fn(&Pair) -> f64| earlier.iter().map(side).sum::<f64>();
     let (new, old) = (nll(|p| p.nll[0]), nll(|p| p.nll[1]));
     Comparison {
         turns: pairs.len(),
-        recent_tokens: recent.iter().map(|p| p.tokens).sum(),
+        recent_tokens,
         difference,
         upper,
+        nll: recent.iter().map(|p| p.nll[0] - p.nll[1]).sum::<f64>() / recent_tokens.max(1) as f64,
         earlier: if old > 0.0 { new / old - 1.0 } else { 0.0 },
     }
 }
@@ -136,7 +140,7 @@ pub fn decide(comparison: &Comparison, bar: Bar) -> Verdict {
         _ if comparison.earlier > EARLIER_LOSS && !few => Verdict::Forgets,
         Bar::Sure if few => Verdict::TooFew,
         Bar::Sure if comparison.upper >= 0.0 => Verdict::NotBetter,
-        Bar::Asked if comparison.difference > 0.0 && !few => Verdict::NotBetter,
+        Bar::Asked if comparison.nll > 0.0 && !few => Verdict::NotBetter,
         Bar::Sure | Bar::Asked => Verdict::Promote,
     }
 }
@@ -191,7 +195,7 @@ mod tests {
         assert_eq!(decide(&doubtful, Bar::Sure), Verdict::NotBetter);
         let worse = compare(&pairs(60, -0.05, 0.05), 1);
         assert_eq!(decide(&worse, Bar::Asked), Verdict::NotBetter);
-        let better = Comparison { difference: -0.001, ..doubtful };
+        let better = Comparison { difference: 0.001, nll: -0.001, ..doubtful };
         assert_eq!(decide(&better, Bar::Asked), Verdict::Promote);
     }
 
