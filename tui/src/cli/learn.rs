@@ -20,7 +20,7 @@ use super::{output, unlock};
 
 /// Learns from files, or now from what was chatted
 ///
-/// Files are chat JSON Lines (objects with `messages`), Markdown or plain text. The new version is used at once;
+/// Files are chat JSON Lines (objects with `messages`), exports of ChatGPT or Claude (conversations.json), Markdown or plain text. The new version is used at once;
 /// `aside adapter rollback` goes back. Ctrl+C stops; `aside learn --now` goes on where it was.
 #[derive(Debug, Args)]
 pub(crate) struct Learn {

@@ -2,6 +2,7 @@
 //! out come back; nothing is written here.
 
 mod chat;
+mod export;
 mod prose;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,10 @@ pub(super) enum Format {
     Text,
     /// Markdown: like text, without the marks that carry no words.
     Markdown,
+    /// ChatGPT's export, `conversations.json`.
+    ChatGpt,
+    /// Claude's export, `conversations.json`.
+    Claude,
 }
 
 impl Format {
@@ -68,6 +73,8 @@ impl Format {
             Self::Chat => "chat",
             Self::Text => "text",
             Self::Markdown => "markdown",
+            Self::ChatGpt => "chatgpt",
+            Self::Claude => "claude",
         }
     }
 }
@@ -134,7 +141,9 @@ pub(super) fn read(name: &str, content: &[u8]) -> Result<Import, ImportError> {
     let text = std::str::from_utf8(content)
         .map_err(|e| ImportError::NotText { name: name.into(), at: e.valid_up_to() })?;
     let text = text.trim_start_matches('\u{feff}');
-    let import = if is_chat(name, text) {
+    let import = if let Some(export) = export::read(text) {
+        export
+    } else if is_chat(name, text) {
         chat::read(text)
     } else {
         let format = if is_markdown(name) { Format::Markdown } else { Format::Text };
