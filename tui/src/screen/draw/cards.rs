@@ -15,7 +15,7 @@ const SENTENCES: [&str; 3] = [
     "Stays here: what you write and what is learned from it, in an encrypted vault on this machine.",
     "Leaves: the conversation at hand, texts it learns from, and a small gate that says which words this machine \
      chooses; to the cloud that answers, which is a process on this machine until you connect another.",
-    "Learns: from your words, when you type /learn.",
+    "Learns: from your words, when you type /learn, and by itself while nobody needs the machine.",
 ];
 /// Shown for every typed character of a secret.
 const MASK: &str = "*";
