@@ -12,6 +12,8 @@ use crate::vault::{ImportOutcome, LessonInput, MessageRow, SourceInput, Vault, V
 const IMPORTED: f64 = 1.0;
 const OWN: f64 = 0.5;
 const UNRATED: f64 = 0.05;
+/// Longest message of the chat that is a lesson, in bytes: a pasted log is nobody's words.
+const LONGEST: usize = 8 << 10;
 
 /// Reads a file and keeps its lessons, once for the same content.
 ///
@@ -81,7 +83,7 @@ fn chat(messages: &[MessageRow]) -> Result<SourceInput, VaultError> {
     for message in messages.iter().filter(|m| !m.text.trim().is_empty()) {
         let own = message.role == "user";
         let turn = lines.len() as u32;
-        if own || !message.interrupted {
+        if message.text.len() <= LONGEST && (own || !message.interrupted) {
             let weight = if own { OWN } else { UNRATED };
             lessons.push(LessonInput { turn, own, weight, message: Some(message.id) });
         }
@@ -127,6 +129,13 @@ mod tests {
         assert_eq!(lines.len(), 5);
         let lessons: Vec<_> = input.lessons.iter().map(|l| (l.turn, l.own, l.weight)).collect();
         assert_eq!(lessons, [(0, true, 0.5), (1, false, 0.05), (2, true, 0.5), (4, true, 0.5)]);
+    }
+
+    #[test]
+    fn a_pasted_log_is_no_lesson() {
+        let log = "line\n".repeat(3000);
+        let input = chat(&[message("user", &log, false), message("user", "short", false)]).unwrap();
+        assert_eq!(input.lessons.iter().map(|l| l.turn).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

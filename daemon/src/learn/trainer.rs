@@ -68,6 +68,10 @@ pub(super) async fn train(
         talked = talk => talked,
         never = rest(&child, answers) => match never {},
     };
+    // Whatever it still had to say is said; one that was just stopped for an answer would never end.
+    if matches!(outcome, Ok(Some(_))) {
+        let _ = child.start_kill();
+    }
     let outcome = outcome?;
     let status = child.wait().await?;
     match outcome {

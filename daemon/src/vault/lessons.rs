@@ -1,7 +1,10 @@
 //! Lessons and their cached states. Every fifth lesson is held out from training for ever: a quarter of these says
 //! when to stop, the rest only measures (method, section 5).
 
+use std::collections::HashSet;
+
 use super::{Result, Vault, meta_number, put_meta};
+use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 /// Lessons counted so far, for the hold-out.
@@ -88,7 +91,9 @@ impl Vault {
         }
         self.write("import", |t| {
             let mut added = 0;
-            for source in sources {
+            // A file that grew brings its old conversations again; two copies would vouch for each other.
+            let before = imported(t)?;
+            for source in sources.iter().filter(|s| !before.contains(&hash(&s.lines))) {
                 t.execute(
                     "INSERT INTO source(import, name, created, lines) VALUES(?1, ?2, ?3, ?4)",
                     params![sha256, name, now, source.lines],
@@ -291,6 +296,17 @@ impl Vault {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
+}
+
+/// Hashes of all conversations that were imported.
+fn imported(t: &Transaction<'_>) -> Result<HashSet<Vec<u8>>> {
+    let mut statement = t.prepare("SELECT lines FROM source WHERE import IS NOT NULL")?;
+    let rows = statement.query_map([], |r| Ok(hash(&r.get::<_, String>(0)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn hash(lines: &str) -> Vec<u8> {
+    digest(&SHA256, lines.as_bytes()).as_ref().to_vec()
 }
 
 /// Token ids as they are stored.

@@ -493,3 +493,13 @@ fn a_decision_is_carried_out_and_recorded_and_what_is_in_use_is_never_dropped() 
     assert_eq!(told[..2], [(1, 0, "promoted"), (2, 1, "not better")]);
     assert_eq!(told[8..], [(8, 1, "put in use"), (1, 8, "rolled back")]);
 }
+
+#[test]
+fn a_file_that_grew_brings_only_what_is_new() {
+    let (_place, vault) = Place::new();
+    let named = |lines: &str| SourceInput { lines: lines.into(), ..source(2) };
+    vault.add_import("f", "1", &[named("a")], 1).unwrap();
+    let again = vault.add_import("f", "2", &[named("a"), named("b")], 2).unwrap();
+    assert_eq!(again, ImportOutcome::Added(2));
+    assert_eq!(vault.sources_without_states("m").unwrap().len(), 2);
+}
