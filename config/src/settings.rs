@@ -80,11 +80,13 @@ pub struct Learning {
     pub idle: bool,
     /// Minutes without the person after which it is idle, at least 1.
     pub idle_minutes: u64,
+    /// Limit of the cached hidden states in the vault, in MiB, at least 16; beyond it old lessons give way.
+    pub cache_mib: usize,
 }
 
 impl Default for Learning {
     fn default() -> Self {
-        Self { budget: 1.0, threads: 1, idle: true, idle_minutes: 5 }
+        Self { budget: 1.0, threads: 1, idle: true, idle_minutes: 5, cache_mib: 512 }
     }
 }
 
@@ -160,6 +162,7 @@ impl Settings {
             ),
             ("learning.threads", self.learning.threads >= 1, "must be at least 1".to_owned()),
             ("learning.idle_minutes", self.learning.idle_minutes >= 1, "must be at least 1".to_owned()),
+            ("learning.cache_mib", self.learning.cache_mib >= 16, "must be at least 16".to_owned()),
             (
                 "cloud.model",
                 self.cloud.model.is_empty() || std::path::Path::new(&self.cloud.model).is_absolute(),

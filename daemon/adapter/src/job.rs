@@ -18,6 +18,9 @@ pub enum Part {
     HeldOut,
 }
 
+/// Weight from which a turn is the person's word: said, edited, approved or imported.
+const JUDGED: f32 = 0.5;
+
 /// One turn of a conversation with the states that predict its tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
@@ -35,6 +38,14 @@ pub struct Turn {
     pub taps: Vec<f32>,
     /// n * H values, unnormalised.
     pub z: Vec<f32>,
+}
+
+impl Turn {
+    /// Whether it is remembered and measures; an unrated reply, which the model wrote, does neither.
+    #[must_use]
+    pub fn judged(&self) -> bool {
+        self.weight >= JUDGED
+    }
 }
 
 /// How to train (method, sections 4 and 5).

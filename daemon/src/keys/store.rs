@@ -6,6 +6,7 @@ use super::{KeyError, SlotKind, VaultKey, keyring_thread, seal};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 const FORMAT: u32 = 1;
 
@@ -121,7 +122,8 @@ impl KeyStore {
             }
             SlotKind::File => {
                 let wrapping = VaultKey::random()?;
-                write_private(&self.key_path(), crate::hex(wrapping.bytes()).as_bytes())?;
+                let text = Zeroizing::new(crate::hex(wrapping.bytes()));
+                write_private(&self.key_path(), text.as_bytes())?;
                 wrapping
             }
         };

@@ -4,7 +4,7 @@
 use super::frame::{self, Kind};
 use super::modest::step_back;
 use super::report::{Numbers, Report};
-use aside_adapter::{Head, Job, Training};
+use aside_adapter::{Head, Job, Progress, Training};
 use std::io::{self, Read};
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -25,6 +25,12 @@ struct Work {
 /// Trains until done and gives the exit code; the process ends early when standard input closes.
 #[must_use]
 pub fn train_child() -> ExitCode {
+    // Also while it is stopped for an answer: nobody else would ever end it.
+    let parent = rustix::process::getppid();
+    let bound = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    if bound.is_err() || rustix::process::getppid() != parent {
+        return ExitCode::FAILURE;
+    }
     step_back();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -65,21 +71,29 @@ fn receive(input: &mut impl Read) -> io::Result<Work> {
 fn train(work: &Work, output: &mut impl io::Write) -> Result<(), String> {
     let head = head(&work.head)?;
     let job = Job::from_bytes(&work.job).map_err(|e| e.to_string())?;
-    let mut training = match &work.resume {
-        Some(checkpoint) => Training::resume(&job, &head, checkpoint),
-        None => Training::new(&job, &head),
-    }
-    .map_err(|e| e.to_string())?;
     let send = |output: &mut dyn io::Write, kind, bytes: &[u8]| {
         frame::write(&mut { output }, kind, bytes).map_err(|e| format!("the daemon's pipe: {e}"))
     };
-    let (mut saved, mut reported) = (Instant::now(), None::<Instant>);
-    while let Some(progress) = training.step().map_err(|e| e.to_string())? {
-        if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
-            reported = Some(Instant::now());
-            let report = serde_json::to_vec(&Report::from(progress)).map_err(|e| e.to_string())?;
-            send(output, Kind::Progress, &report)?;
+    let mut reported = None::<Instant>;
+    let mut report = |output: &mut dyn io::Write, progress: Progress| -> Result<(), String> {
+        if reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) {
+            return Ok(());
         }
+        reported = Some(Instant::now());
+        let report = serde_json::to_vec(&Report::from(progress)).map_err(|e| e.to_string())?;
+        send(output, Kind::Progress, &report)
+    };
+    let mut training = Training::prepare(&job, &head, &mut |progress| {
+        // A pipe that is gone shows again at the next write.
+        let _ = report(output, progress);
+    })
+    .map_err(|e| e.to_string())?;
+    if let Some(checkpoint) = &work.resume {
+        training = training.restore(checkpoint).map_err(|e| e.to_string())?;
+    }
+    let mut saved = Instant::now();
+    while let Some(progress) = training.step().map_err(|e| e.to_string())? {
+        report(output, progress)?;
         if saved.elapsed() >= CHECKPOINT_EVERY {
             saved = Instant::now();
             send(output, Kind::Checkpoint, &training.checkpoint().map_err(|e| e.to_string())?)?;

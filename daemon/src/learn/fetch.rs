@@ -8,28 +8,49 @@ use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::LearningState;
 
 use super::encode::{EncodeError, EncodedTurn, encode};
-use super::import::Line;
+use super::import::{Line, Role};
 use super::sink::Sink;
-use crate::cloud::{Cloud, Connected, link_fault};
+use super::{Context, replay};
+use crate::cloud::{Connected, link_fault};
 use crate::faults::blocking;
-use crate::vault::{SourceRow, Vault};
+use crate::vault::SourceRow;
 
 /// How long a cloud that is away is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Tries of one conversation.
 const TRIES: u32 = 5;
+/// Conversations between two looks at the size of the cache.
+const EVICT_EVERY: u64 = 64;
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The states of `lines`, those of `have` where they fit and the rest over a link that may break and come back.
+/// The states of `lines`, those of `have` where they fit and the rest over a link that may break and come back. What
+/// answers are given under is put before them: the system message of the settings.
 ///
 /// # Errors
 /// Those of the cloud; `None` where the conversation does not fit the backbone's chat template.
 pub(super) async fn states(
-    cloud: &Cloud,
+    context: &Context,
+    lines: &[Line],
+    have: Vec<EncodedTurn>,
+) -> Result<Option<Vec<EncodedTurn>>, Fault> {
+    let system = context.settings.chat.system.as_deref().filter(|text| !text.is_empty());
+    let system = system.filter(|_| lines.first().is_none_or(|line| line.role != Role::System));
+    let Some(content) = system else { return under(context, lines, &have).await };
+    let mut all = vec![Line { role: Role::System, content: content.to_owned() }];
+    all.extend_from_slice(lines);
+    let moved = |by: fn(usize) -> usize| move |t: EncodedTurn| EncodedTurn { turn: by(t.turn), ..t };
+    let have: Vec<_> = have.into_iter().map(moved(|turn| turn + 1)).collect();
+    let turns = under(context, &all, &have).await?;
+    Ok(turns.map(|turns| turns.into_iter().map(moved(|turn| turn.saturating_sub(1))).collect()))
+}
+
+async fn under(
+    context: &Context,
     lines: &[Line],
     have: &[EncodedTurn],
 ) -> Result<Option<Vec<EncodedTurn>>, Fault> {
+    let cloud = &context.cloud;
     let mut tries = 1;
     loop {
         let Connected { link, kit, .. } = cloud.connected(PATIENCE).await?;
@@ -58,28 +79,49 @@ fn passing(error: &LinkError) -> bool {
     }
 }
 
-/// Fetches what is missing for `model`.
+/// Fetches what is missing for `model`; how many conversations the backbone's chat template refuses.
 ///
 /// # Errors
 /// Those of cloud and vault.
-pub(super) async fn missing(vault: &Vault, cloud: &Cloud, model: &str, sink: &Sink<'_>) -> Result<(), Fault> {
-    let (reader, wanted) = (vault.clone(), model.to_owned());
+pub(super) async fn missing(context: &Context, model: &str, sink: &Sink<'_>) -> Result<usize, Fault> {
+    let (reader, wanted) = (context.vault.clone(), model.to_owned());
     let sources = blocking(move || reader.sources_without_states(&wanted)).await?;
     let total = sources.len() as u64;
+    let mut refused = 0;
     for (done, source) in (0..).zip(sources) {
-        sink.progress(LearningState::Encoding, done, total, "asking the cloud for states").await;
+        sink.progress(LearningState::Encoding, done, total, "asking the cloud for states");
         let lines: Vec<Line> = serde_json::from_str(&source.lines)
             .map_err(|e| Fault::internal(format!("lesson source {}: {e}", source.id)))?;
-        let (reader, wanted) = (vault.clone(), model.to_owned());
+        let (reader, wanted) = (context.vault.clone(), model.to_owned());
         let shipped = blocking(move || reader.shipped(&wanted, source.id)).await?;
-        let have: Vec<_> = shipped.into_iter().map(EncodedTurn::from).collect();
-        let turns = states(cloud, &lines, &have).await?.unwrap_or_default();
-        let rows = rows(&source, turns);
-        let (writer, model) = (vault.clone(), model.to_owned());
-        blocking(move || writer.put_states(&model, &rows)).await?;
+        let have = shipped.into_iter().map(EncodedTurn::from).collect();
+        let turns = states(context, &lines, have).await?;
+        refused += usize::from(turns.is_none());
+        let rows = rows(&source, turns.unwrap_or_default());
+        let (writer, wanted) = (context.vault.clone(), model.to_owned());
+        blocking(move || writer.put_states(&wanted, &rows)).await?;
+        if done % EVICT_EVERY == EVICT_EVERY - 1 || done + 1 == total {
+            evict(context, model).await?;
+        }
     }
-    sink.progress(LearningState::Encoding, total, total, "all states are here").await;
-    Ok(())
+    sink.progress(LearningState::Encoding, total, total, "all states are here");
+    Ok(refused)
+}
+
+/// Keeps the cache below its limit.
+async fn evict(context: &Context, model: &str) -> Result<(), Fault> {
+    let (vault, model) = (context.vault.clone(), model.to_owned());
+    let limit = context.settings.learning.cache_mib.saturating_mul(1 << 20);
+    blocking(move || {
+        let seen = vault.adapter_in_use()?.adapter.map_or(0, |(row, _)| row.watermark);
+        let evicted = replay::evicted(&vault.lesson_sizes(&model)?, seen, limit);
+        if evicted.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(lessons = evicted.len(), "cached states gave way: the cache is at its limit");
+        vault.evict(&model, &evicted)
+    })
+    .await
 }
 
 /// A row for every lesson; an empty one where the template leaves a turn out, so that it is not asked for again.

@@ -12,7 +12,7 @@ use crate::vault::{ImportOutcome, LessonInput, MessageRow, SourceInput, Vault, V
 const IMPORTED: f64 = 1.0;
 const OWN: f64 = 0.5;
 const UNRATED: f64 = 0.05;
-/// Longest message of the chat that is a lesson, in bytes: a pasted log is nobody's words.
+/// Longest message that is a lesson, in bytes: a pasted log is nobody's words.
 const LONGEST: usize = 8 << 10;
 
 /// Reads a file and keeps its lessons, once for the same content.
@@ -45,17 +45,46 @@ pub(super) async fn import(vault: &Vault, file: LearnFile) -> Result<LearnImport
 }
 
 fn sources(import: &Import) -> Result<Vec<SourceInput>, VaultError> {
-    let lesson = |turn: usize, line: &Line| match line.role {
-        Role::System => None,
-        role => {
-            Some(LessonInput { turn: turn as u32, own: role == Role::User, weight: IMPORTED, message: None })
-        }
-    };
     let source = |lines: &Vec<Line>| {
-        let lessons = lines.iter().enumerate().filter_map(|(turn, line)| lesson(turn, line)).collect();
-        Ok(SourceInput { lines: json(lines)?, lessons })
+        let known = Hashes::of(lines);
+        let taught = |(_, line): &(usize, &Line)| line.role != Role::System && line.content.len() <= LONGEST;
+        let lesson = |(turn, line): (usize, &Line)| LessonInput {
+            turn: turn as u32,
+            own: line.role == Role::User,
+            weight: IMPORTED,
+            message: None,
+            content: known.contents.get(turn).cloned().unwrap_or_default(),
+        };
+        let lessons = lines.iter().enumerate().filter(taught).map(lesson).collect();
+        Ok(SourceInput { lines: json(lines)?, beginnings: known.beginnings, lessons })
     };
     import.conversations.iter().map(source).collect()
+}
+
+/// What was said, as hashes by which it is known again.
+pub(super) struct Hashes {
+    /// Of the first message, of the first two, and so on.
+    pub(super) beginnings: Vec<Vec<u8>>,
+    /// Of every message with the one before it.
+    pub(super) contents: Vec<Vec<u8>>,
+}
+
+impl Hashes {
+    pub(super) fn of(lines: &[Line]) -> Self {
+        let (mut beginnings, mut contents): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
+        let mut before = Vec::new();
+        for line in lines {
+            let own = hash(&[line.role.as_str().as_bytes(), b":", line.content.as_bytes()]);
+            beginnings.push(hash(&[beginnings.last().map_or(&[], Vec::as_slice), &own]));
+            contents.push(hash(&[&before, &own]));
+            before = own;
+        }
+        Self { beginnings, contents }
+    }
+}
+
+fn hash(parts: &[&[u8]]) -> Vec<u8> {
+    digest(&SHA256, &parts.concat()).as_ref().to_vec()
 }
 
 /// Takes what was chatted since the last time; how many lessons are new.
@@ -77,20 +106,28 @@ pub(super) async fn chats(vault: &Vault) -> Result<usize, Fault> {
     .await
 }
 
-/// A conversation of the chat: own turns, and replies that came to their end.
+/// A conversation of the chat as the model is shown it, without questions that were never answered: own turns are
+/// lessons, and replies that came to their end.
 fn chat(messages: &[MessageRow]) -> Result<SourceInput, VaultError> {
-    let (mut lines, mut lessons) = (Vec::new(), Vec::new());
+    let (mut lines, mut taken): (Vec<Line>, Vec<&MessageRow>) = Default::default();
     for message in messages.iter().filter(|m| !m.text.trim().is_empty()) {
+        let role = if message.role == "user" { Role::User } else { Role::Assistant };
+        if role == Role::User && lines.last().is_some_and(|last| last.role == Role::User) {
+            (lines.pop(), taken.pop());
+        }
+        lines.push(Line { role, content: message.text.clone() });
+        taken.push(message);
+    }
+    let known = Hashes::of(&lines);
+    let mut lessons = Vec::new();
+    for ((turn, message), content) in (0..).zip(taken).zip(known.contents) {
         let own = message.role == "user";
-        let turn = lines.len() as u32;
         if message.text.len() <= LONGEST && (own || !message.interrupted) {
             let weight = if own { OWN } else { UNRATED };
-            lessons.push(LessonInput { turn, own, weight, message: Some(message.id) });
+            lessons.push(LessonInput { turn, own, weight, message: Some(message.id), content });
         }
-        let role = if own { Role::User } else { Role::Assistant };
-        lines.push(Line { role, content: message.text.clone() });
     }
-    Ok(SourceInput { lines: json(&lines)?, lessons })
+    Ok(SourceInput { lines: json(&lines)?, beginnings: known.beginnings, lessons })
 }
 
 fn json(lines: &[Line]) -> Result<String, VaultError> {
@@ -121,12 +158,14 @@ mod tests {
             message("assistant", "a1", false),
             message("user", "q2", false),
             message("assistant", "half an ans", true),
-            message("user", "q3", false),
+            message("user", "never answered", false),
             message("assistant", "", true),
+            message("user", "q3", false),
         ];
         let input = chat(&messages).unwrap();
         let lines: Vec<Line> = serde_json::from_str(&input.lines).unwrap();
-        assert_eq!(lines.len(), 5);
+        assert_eq!((lines.len(), input.beginnings.len()), (5, 5));
+        assert_eq!(lines[4].content, "q3");
         let lessons: Vec<_> = input.lessons.iter().map(|l| (l.turn, l.own, l.weight)).collect();
         assert_eq!(lessons, [(0, true, 0.5), (1, false, 0.05), (2, true, 0.5), (4, true, 0.5)]);
     }
@@ -134,8 +173,26 @@ mod tests {
     #[test]
     fn a_pasted_log_is_no_lesson() {
         let log = "line\n".repeat(3000);
-        let input = chat(&[message("user", &log, false), message("user", "short", false)]).unwrap();
-        assert_eq!(input.lessons.iter().map(|l| l.turn).collect::<Vec<_>>(), [1]);
+        let said = [
+            message("user", &log, false),
+            message("assistant", "yes", false),
+            message("user", "short", false),
+        ];
+        let input = chat(&said).unwrap();
+        assert_eq!(input.lessons.iter().map(|l| l.turn).collect::<Vec<_>>(), [1, 2]);
+        let file = serde_json::json!({"messages": [{"role": "user", "content": log}, {"role": "user", "content": "b"}]});
+        let import = import::read("x.jsonl", file.to_string().as_bytes()).unwrap();
+        assert_eq!(sources(&import).unwrap()[0].lessons.len(), 1);
+    }
+
+    #[test]
+    fn a_message_is_known_with_the_one_before_it_and_a_conversation_by_all_its_beginnings() {
+        let line = |content: &str| Line { role: Role::User, content: content.into() };
+        let (a, b) =
+            (Hashes::of(&[line("x"), line("y"), line("z")]), Hashes::of(&[line("w"), line("y"), line("z")]));
+        assert_eq!(a.contents[2], b.contents[2]);
+        assert!(a.contents[1] != b.contents[1] && a.beginnings.iter().all(|h| !b.beginnings.contains(h)));
+        assert_eq!(Hashes::of(&[line("x"), line("y")]).beginnings, a.beginnings[..2]);
     }
 
     #[test]

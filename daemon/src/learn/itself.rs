@@ -12,7 +12,7 @@ use super::{Context, Progress, fetch, intake, run};
 pub(super) async fn keep_up(context: &Context, status: &watch::Sender<Progress>) -> Result<(), Fault> {
     intake::chats(&context.vault).await?;
     let model = context.cloud.connected(fetch::PATIENCE).await?.model.id;
-    unheard(status, async |sink| fetch::missing(&context.vault, &context.cloud, &model, sink).await).await
+    unheard(status, async |sink| fetch::missing(context, &model, sink).await.map(|_| ())).await
 }
 
 /// See [`super::Learner::learn_by_itself`].

@@ -1,6 +1,6 @@
 //! Makes the trainer's job out of lessons with their states.
 
-use aside_adapter::{Adapter, Job, Part, Settings, Turn, Variant};
+use aside_adapter::{Job, Part, Settings, Turn, Variant};
 use aside_cloud_api::codec::{CodecError, Layout};
 
 use super::encode::EncodedTurn;
@@ -20,12 +20,9 @@ pub(super) fn job(kit: &Kit, lessons: &[LessonRow], variant: Variant, seed: u64)
 ///
 /// # Errors
 /// As [`job`].
-pub(super) fn turns<'a>(
-    layout: Layout,
-    lessons: impl IntoIterator<Item = &'a LessonRow>,
-) -> Result<Vec<Turn>, CodecError> {
+pub(super) fn turns(layout: Layout, lessons: &[LessonRow]) -> Result<Vec<Turn>, CodecError> {
     lessons
-        .into_iter()
+        .iter()
         .filter(|l| !l.targets.is_empty())
         .map(|l| {
             let part = match l.part {
@@ -45,16 +42,6 @@ pub(super) fn turns<'a>(
             })
         })
         .collect()
-}
-
-/// Adds lessons to an adapter's memory.
-///
-/// # Errors
-/// As [`job`].
-pub(crate) fn remember(adapter: &mut Adapter, lessons: &[LessonRow]) -> Result<(), CodecError> {
-    let shape = adapter.shape();
-    adapter.remember(&turns(Layout { hidden: shape.hidden, layer_taps: shape.layer_taps }, lessons)?);
-    Ok(())
 }
 
 /// A turn that only measures.

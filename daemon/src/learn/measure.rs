@@ -10,6 +10,7 @@ use aside_daemon_api::proto::{
 
 use super::encode::EncodedTurn;
 use super::import::{self, Line, Role};
+use super::intake::Hashes;
 use super::report::Measured;
 use super::{Context, Events, fetch, job};
 use crate::faults::blocking;
@@ -30,12 +31,21 @@ pub(super) async fn evaluate(
     let import = import::read(&name, &content).map_err(|e| Fault::new(codes::BAD_REQUEST, e.to_string()))?;
     let total = import.conversations.len() as u64;
     let mut sums = Sums::default();
+    let (mut measured, mut learned, mut refused) = (0, 0, 0);
     for (done, lines) in (0..).zip(import.conversations) {
         let mut progress =
             LearnProgress { done, total, detail: "measuring".into(), ..LearnProgress::default() };
         progress.set_phase(LearningState::Encoding);
         send(events, Event::Progress(progress)).await;
-        let Some(turns) = fetch::states(&context.cloud, &lines, &[]).await? else { continue };
+        let Some(turns) = fetch::states(context, &lines, Vec::new()).await? else {
+            refused += 1;
+            continue;
+        };
+        measured += turns.len() as u32;
+        let contents = Hashes::of(&lines).contents;
+        let contents: Vec<_> = turns.iter().filter_map(|t| contents.get(t.turn).cloned()).collect();
+        let vault = context.vault.clone();
+        learned += blocking(move || vault.turns_known(&contents)).await? as u32;
         let (kit, adapter) = (Arc::clone(&kit), Arc::clone(&adapter));
         let scored = tokio::task::spawn_blocking(move || {
             conversation(&kit, adapter.as_ref().as_ref(), &lines, &turns)
@@ -47,7 +57,8 @@ pub(super) async fn evaluate(
     }
     let [own, replies] = sums;
     let shown = |e: Evaluation| Some(Measured::from(&e).into());
-    let done = EvaluateDone { all: shown(own.joined(replies)), own: shown(own), replies: shown(replies) };
+    let (all, own, replies) = (shown(own.joined(replies)), shown(own), shown(replies));
+    let done = EvaluateDone { all, own, replies, turns: measured, learned, refused };
     send(events, Event::Done(done)).await;
     Ok(())
 }

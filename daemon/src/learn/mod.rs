@@ -10,8 +10,11 @@ mod intake;
 mod itself;
 mod job;
 mod measure;
+mod memory;
 mod modest;
+mod prepare;
 mod promote;
+mod replay;
 mod report;
 mod run;
 mod shown;
@@ -34,7 +37,7 @@ use crate::cloud::Cloud;
 use crate::vault::Vault;
 
 pub use child::train_child;
-pub(crate) use job::remember;
+pub(crate) use memory::catch_up;
 pub(crate) use shown::{adapter, base, decision};
 
 /// Where events go; a front end that hangs up closes it.

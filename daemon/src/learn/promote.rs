@@ -6,15 +6,14 @@ use aside_adapter::{Adapter, Bar, LAMBDA, Verdict, compare, decide, pairs};
 use aside_daemon_api::fault::{Fault, codes};
 
 use super::report::Compared;
-use super::{Context, job};
-use crate::faults::blocking;
+use super::{Context, job, memory, replay};
 use crate::kit::Kit;
-use crate::vault::{Decision, LessonRow};
+use crate::vault::Decision;
 
 /// Part of the lessons that only measures.
 const HELD_OUT: u8 = 2;
 
-/// Compares and decides; both with their gates held to the budget, as they serve.
+/// Compares and decides; both as they serve: their gates held to the budget, and with every lesson in their memory.
 ///
 /// # Errors
 /// Those of the vault; `damaged` when the candidate cannot be read.
@@ -24,19 +23,28 @@ pub(super) async fn decide_on(
     candidate: &[u8],
     bar: Bar,
 ) -> Result<Decision, Fault> {
-    let (vault, model) = (context.vault.clone(), kit.model().to_owned());
-    let read = move || Ok((vault.lessons_with_states(&model)?, vault.adapter_in_use()?.adapter));
-    let (lessons, in_use) = blocking(read).await?;
-    let (candidate, budget) = (candidate.to_vec(), context.settings.learning.budget);
+    let (vault, candidate) = (context.vault.clone(), candidate.to_vec());
+    let budget = context.settings.learning.budget;
     let work = move || -> Result<Decision, String> {
-        let read =
-            |bytes: &[u8]| Adapter::from_bytes(bytes).map(|a| a.within(budget)).map_err(|e| e.to_string());
+        let why = |e: &dyn std::fmt::Display| e.to_string();
+        let read = |bytes: &[u8]| Adapter::from_bytes(bytes).map(|a| a.within(budget)).map_err(|e| why(&e));
         let candidate = read(&candidate)?;
         // What belongs to another backbone cannot serve: base does.
-        let in_use = in_use.filter(|(row, _)| row.model == kit.model()).map(|(_, bytes)| read(&bytes));
-        let in_use = in_use.transpose()?;
-        let held_out = lessons.iter().filter(|l: &&LessonRow| l.part == HELD_OUT);
-        let turns = job::turns(kit.layout(), held_out).map_err(|e| e.to_string())?;
+        let found = vault.adapter_in_use().map_err(|e| why(&e))?.adapter;
+        let found = found.filter(|(row, _)| row.model == kit.model());
+        let in_use = match &found {
+            Some((row, bytes)) => {
+                let mut in_use = read(bytes)?;
+                memory::catch_up(&mut in_use, &vault, row.version, kit.model()).map_err(|e| why(&e))?;
+                Some(in_use)
+            }
+            None => None,
+        };
+        let mut sizes = vault.lesson_sizes(kit.model()).map_err(|e| why(&e))?;
+        sizes.retain(|l| l.part == HELD_OUT && replay::judged(l));
+        let [.., room] = replay::ROOM;
+        let held_out = vault.lessons(kit.model(), &replay::newest(&sizes, room)).map_err(|e| why(&e))?;
+        let turns = job::turns(kit.layout(), &held_out).map_err(|e| why(&e))?;
         let pairs =
             pairs(&candidate, in_use.as_ref(), kit.head(), &turns, LAMBDA).map_err(|e| e.to_string())?;
         let comparison = compare(&pairs, 0);

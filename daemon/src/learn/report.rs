@@ -12,13 +12,15 @@ pub(super) struct Report {
     pub(super) total: u64,
     /// What it is doing, in words.
     pub(super) detail: String,
-    /// Nats per token on turns the network was not fitted on, once measured: of base and of the network.
+    /// Nats per token on turns the network was not fitted on, once measured: of base and of the adapter.
     pub(super) nll: Option<(f64, f64)>,
+    /// With the gate's choice; else every position is open.
+    pub(super) gated: bool,
 }
 
 impl From<Progress> for Report {
     fn from(p: Progress) -> Self {
-        Self { done: p.done, total: p.total, detail: p.stage, nll: p.nll }
+        Self { done: p.done, total: p.total, detail: p.stage, nll: p.nll, gated: p.gated }
     }
 }
 
@@ -38,7 +40,7 @@ pub(super) struct Numbers {
     pub(super) threshold: f64,
     /// See `threshold`.
     pub(super) table: Vec<(f64, f64)>,
-    /// Seconds of the trainer, pauses and interruptions left out as far as the daemon saw them.
+    /// Seconds of the trainer since it was last started, pauses for answers left out.
     pub(super) train_seconds: f64,
 }
 

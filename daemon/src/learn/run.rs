@@ -2,22 +2,20 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use aside_adapter::{Bar, Variant};
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{LearnDone, LearnRequest, LearningState};
-use ring::digest::{SHA256, digest};
 use tokio::sync::mpsc;
 
-use super::child::head_frame;
+use super::prepare::{Prepared, complete, prepare};
 use super::promote::decide_on;
 use super::sink::Sink;
 use super::trainer::{Event, Order, TrainError, Trained, train};
-use super::{Context, fetch, intake, job, shown};
+use super::{Context, fetch, intake, shown};
 use crate::faults::blocking;
 use crate::kit::Kit;
-use crate::vault::{AdapterRow, Decision, NewAdapter};
+use crate::vault::{AdapterRow, Checkpoint, Decision, NewAdapter};
 
 /// New tokens from which it learns by itself (method, section 5).
 const ENOUGH: u64 = 500;
@@ -34,33 +32,33 @@ pub(super) async fn learn(
     let variant = wanted(context, &request.variant)?;
     let total = request.files.len() as u64;
     for (done, file) in (0..).zip(request.files) {
-        sink.progress(LearningState::Importing, done, total, &file.name).await;
+        sink.progress(LearningState::Importing, done, total, &file.name);
         sink.imported(intake::import(&context.vault, file).await?).await;
     }
     intake::chats(&context.vault).await?;
     let connected = context.cloud.connected(fetch::PATIENCE).await?;
     let (kit, model) = (connected.kit, connected.model);
-    fetch::missing(&context.vault, &context.cloud, kit.model(), sink).await?;
+    let refused = fetch::missing(context, kit.model(), sink).await?;
+    let refused = u32::try_from(refused).unwrap_or(u32::MAX);
     if let Some(why) = nothing_new(context, &kit, variant, request.seed, bar).await? {
-        return Ok(LearnDone { why, ..LearnDone::default() });
+        return Ok(LearnDone { why, refused, ..LearnDone::default() });
     }
-    let prepared = prepare(context, Arc::clone(&kit), variant, request.seed).await?;
+    let prepared = prepare(context, Arc::clone(&kit), variant, request.seed, bar).await?;
     let Some(prepared) = prepared else {
         let why = "there is no lesson yet; chat a little, or name a file".to_owned();
-        return Ok(LearnDone { why, ..LearnDone::default() });
+        return Ok(LearnDone { why, refused, ..LearnDone::default() });
     };
-    let started = Instant::now();
-    let mut trained = match supervised(context, &prepared, sink).await {
+    let trained = match supervised(context, &prepared, sink).await {
         Ok(trained) => trained,
         Err(error) => return Err(Fault::internal(error.to_string()).repair("aside learn --now")),
     };
-    trained.numbers.train_seconds = started.elapsed().as_secs_f64();
+    let trained = complete(context, kit.model(), &prepared, trained).await?;
     let decision = decide_on(context, Arc::clone(&kit), &trained.adapter, bar).await?;
     let promoted = decision.promote;
     let why = if promoted { String::new() } else { decision.verdict.clone() };
     let (adapter, in_use) = store(context, &kit, prepared, trained, decision).await?;
     let adapter = Some(shown::adapter(&adapter, in_use, model.parameters));
-    Ok(LearnDone { adapter, trained: true, promoted, why })
+    Ok(LearnDone { adapter, trained: true, promoted, why, refused })
 }
 
 fn wanted(context: &Context, name: &str) -> Result<Variant, Fault> {
@@ -79,66 +77,30 @@ async fn nothing_new(
     bar: Bar,
 ) -> Result<Option<String>, Fault> {
     let (vault, model) = (context.vault.clone(), kit.model().to_owned());
-    let (pending, in_use) =
-        blocking(move || Ok((vault.lesson_totals(&model)?.pending_tokens, vault.adapter_in_use()?.adapter)))
-            .await?;
+    let read = move || {
+        Ok((
+            vault.lesson_totals(&model)?.pending_tokens,
+            vault.newest_lesson()?,
+            vault.adapter_in_use()?.adapter,
+        ))
+    };
+    let (pending, newest, in_use) = blocking(read).await?;
     if bar == Bar::Sure && pending < ENOUGH {
         return Ok(Some(format!("{pending} of {ENOUGH} new tokens")));
     }
     let Some((row, _)) = in_use else { return Ok(None) };
     let serves = row.variant.parse().is_ok_and(|trained| variant.served_by(trained));
-    let seen = pending == 0 && seed.is_none() && serves && row.model == kit.model();
+    let seen = row.watermark >= newest && seed.is_none() && serves && row.model == kit.model();
     Ok(seen.then(|| format!("version {} has seen every lesson", row.version)))
-}
-
-/// Everything that a training needs, and what it was made of.
-struct Prepared {
-    head: Vec<u8>,
-    job: Vec<u8>,
-    id: Vec<u8>,
-    variant: Variant,
-    watermark: i64,
-    tokens: u64,
-}
-
-/// The job, or `None` without a lesson to train on.
-async fn prepare(
-    context: &Context,
-    kit: Arc<Kit>,
-    variant: Variant,
-    seed: Option<u64>,
-) -> Result<Option<Prepared>, Fault> {
-    let vault = context.vault.clone();
-    let (watermark, lessons) = {
-        let model = kit.model().to_owned();
-        blocking(move || Ok((vault.newest_lesson()?, vault.lessons_with_states(&model)?))).await?
-    };
-    if !lessons.iter().any(|l| l.part == 0 && !l.targets.is_empty()) {
-        return Ok(None);
-    }
-    let made = tokio::task::spawn_blocking(move || {
-        let tokens = lessons.iter().map(|l| l.targets.len() as u64).sum();
-        // The same lessons give the same job, so that an interrupted training is found again.
-        let seed = seed.unwrap_or(watermark.cast_unsigned());
-        let job = job::job(&kit, &lessons, variant, seed)?.to_bytes();
-        let id = digest(&SHA256, &job).as_ref().to_vec();
-        let head = head_frame(kit.vocab(), kit.hidden(), kit.head_rows());
-        Ok::<_, aside_cloud_api::codec::CodecError>(Prepared { head, job, id, variant, watermark, tokens })
-    });
-    let made = made.await.map_err(|_| Fault::internal("the job could not be made"))?;
-    let damaged = |e| Fault::new(codes::DAMAGED, format!("cached states: {e}")).repair("aside doctor");
-    made.map(Some).map_err(damaged)
 }
 
 /// Trains in the child, from its checkpoint if there is one.
 async fn supervised(context: &Context, prepared: &Prepared, sink: &Sink<'_>) -> Result<Trained, TrainError> {
-    let (vault, id) = (context.vault.clone(), prepared.id.clone());
-    let resume = blocking(move || vault.checkpoint(&id)).await.ok().flatten();
     let order = Order {
         binary: &context.executable,
         head: &prepared.head,
         job: &prepared.job,
-        resume,
+        resume: prepared.resume.as_deref(),
         threads: context.settings.learning.threads,
     };
     let (sender, receiver) = mpsc::channel(EVENTS);
@@ -153,10 +115,13 @@ async fn supervised(context: &Context, prepared: &Prepared, sink: &Sink<'_>) -> 
 async fn follow(mut events: mpsc::Receiver<Event>, context: &Context, prepared: &Prepared, sink: &Sink<'_>) {
     while let Some(event) = events.recv().await {
         match event {
-            Event::Progress(report) => sink.report(LearningState::Training, report).await,
+            Event::Progress(report) => sink.report(LearningState::Training, report),
             Event::Checkpoint(bytes) => {
-                let (vault, id) = (context.vault.clone(), prepared.id.clone());
-                if let Err(fault) = blocking(move || vault.put_checkpoint(&id, &bytes)).await {
+                let Prepared { id, watermark, seed, variant, .. } = prepared;
+                let (job, variant) = (id.clone(), variant.as_str().to_owned());
+                let checkpoint = Checkpoint { job, watermark: *watermark, seed: *seed, variant, bytes };
+                let vault = context.vault.clone();
+                if let Err(fault) = blocking(move || vault.put_checkpoint(&checkpoint)).await {
                     tracing::warn!(%fault, "a checkpoint could not be kept");
                 }
             }

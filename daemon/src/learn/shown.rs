@@ -74,6 +74,7 @@ mod tests {
             model: "m".into(),
             size: 9,
             lesson_tokens: 8,
+            watermark: 0,
             numbers: r#"{"held_out":{"tokens":5,"nll_base":2.0},"epochs":4,"parameters":50,"threshold":0.6,"table":[[0.5,0.3]]}"#.into(),
             note: String::new(),
         };

@@ -32,22 +32,25 @@ impl<'a> Sink<'a> {
         self.send(Event::Done(done)).await;
     }
 
-    pub(super) async fn progress(&self, phase: LearningState, done: u64, total: u64, detail: &str) {
-        self.report(phase, Report { done, total, detail: detail.to_owned(), nll: None }).await;
+    pub(super) fn progress(&self, phase: LearningState, done: u64, total: u64, detail: &str) {
+        self.report(phase, Report { done, total, detail: detail.to_owned(), nll: None, gated: false });
     }
 
-    pub(super) async fn report(&self, phase: LearningState, report: Report) {
+    /// Left out where the front end does not keep up: one that was stopped (Ctrl+Z) must not hold up learning.
+    pub(super) fn report(&self, phase: LearningState, report: Report) {
         let fraction = report.done as f32 / report.total.max(1) as f32;
         self.status.send_replace(Progress { state: phase, fraction: fraction.clamp(0.0, 1.0) });
+        let adapter = report.nll.map(|(_, adapter)| adapter);
         let mut progress = LearnProgress {
             done: report.done,
             total: report.total,
             detail: report.detail,
             nll_base: report.nll.map(|(base, _)| base),
-            nll_gated: report.nll.map(|(_, network)| network),
+            nll_gated: adapter.filter(|_| report.gated),
+            nll_open: adapter.filter(|_| !report.gated),
             ..LearnProgress::default()
         };
         progress.set_phase(phase);
-        self.send(Event::Progress(progress)).await;
+        let _ = self.events.try_send(Ok(LearnEvent { event: Some(Event::Progress(progress)) }));
     }
 }

@@ -6,6 +6,8 @@ use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
@@ -18,7 +20,7 @@ pub(super) struct Order<'a> {
     pub(super) head: &'a [u8],
     pub(super) job: &'a [u8],
     /// The checkpoint of an interrupted run of the same job.
-    pub(super) resume: Option<Vec<u8>>,
+    pub(super) resume: Option<&'a [u8]>,
     /// Threads of the child.
     pub(super) threads: usize,
 }
@@ -55,6 +57,8 @@ pub(super) async fn train(
     answers: watch::Receiver<usize>,
     events: mpsc::Sender<Event>,
 ) -> Result<Trained, TrainError> {
+    let started = Instant::now();
+    let paused = AtomicU64::new(0);
     let mut child = spawn(&order)?;
     let (Some(mut input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(TrainError::Killed("no pipe".into()));
@@ -66,7 +70,7 @@ pub(super) async fn train(
     };
     let (outcome, fed) = tokio::select! {
         talked = talk => talked,
-        never = rest(&child, answers) => match never {},
+        never = rest(&child, answers, &paused) => match never {},
     };
     // Whatever it still had to say is said; one that was just stopped for an answer would never end.
     if matches!(outcome, Ok(Some(_))) {
@@ -75,7 +79,11 @@ pub(super) async fn train(
     let outcome = outcome?;
     let status = child.wait().await?;
     match outcome {
-        Some(trained) => Ok(trained),
+        Some(mut trained) => {
+            trained.numbers.train_seconds =
+                started.elapsed().saturating_sub(Duration::from_micros(paused.load(Relaxed))).as_secs_f64();
+            Ok(trained)
+        }
         None => {
             fed?;
             Err(TrainError::Killed(status.to_string()))
@@ -109,8 +117,9 @@ async fn collect(
     }
 }
 
-/// Stops the child while there is an answer, so that chat has the processor.
-async fn rest(child: &Child, mut answers: watch::Receiver<usize>) -> Infallible {
+/// Stops the child while there is an answer, so that chat has the processor; adds up for how many microseconds.
+async fn rest(child: &Child, mut answers: watch::Receiver<usize>, paused: &AtomicU64) -> Infallible {
+    let mut since = None::<Instant>;
     loop {
         let busy = *answers.borrow_and_update() > 0;
         if let Some(pid) = pid(child) {
@@ -119,6 +128,14 @@ async fn rest(child: &Child, mut answers: watch::Receiver<usize>) -> Infallible 
                 tracing::warn!(error = %e, "the trainer cannot be paused");
             }
         }
+        since = match since {
+            Some(at) if !busy => {
+                paused.fetch_add(at.elapsed().as_micros() as u64, Relaxed);
+                None
+            }
+            None if busy => Some(Instant::now()),
+            unchanged => unchanged,
+        };
         if answers.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -164,7 +181,7 @@ fn idle_disk(pid: Pid) {
 async fn feed(input: &mut ChildStdin, order: &Order<'_>) -> std::io::Result<()> {
     frame::send(input, Kind::Head, order.head).await?;
     frame::send(input, Kind::Job, order.job).await?;
-    if let Some(checkpoint) = &order.resume {
+    if let Some(checkpoint) = order.resume {
         frame::send(input, Kind::Resume, checkpoint).await?;
     }
     frame::send(input, Kind::Start, &[]).await?;

@@ -49,8 +49,10 @@ async fn answer(hub: &Arc<Hub>, request: AskRequest, sink: &Sink) -> Result<(), 
         (chat::private(&request, wanted.seed.unwrap_or_else(random)), hub.begin(None)?)
     } else {
         let conversation = chat::resolve(&vault, request.conversation).await?;
-        let running = hub.begin(conversation)?;
-        (chat::store(&vault, conversation, &request, wanted.seed).await?, running)
+        let mut running = hub.begin(conversation)?;
+        let stored = chat::store(&vault, conversation, &request, wanted.seed).await?;
+        stored.ids.map_or(Ok(()), |ids| running.inside(ids.conversation))?;
+        (stored, running)
     };
     let version = in_use.adapter.as_ref().map_or(0, |adapter| adapter.row.version);
     send(sink, started(&stored, &wanted, version)).await;

@@ -8,7 +8,7 @@ use crate::cloud::random;
 use crate::faults::blocking;
 use crate::kit::Message;
 use crate::now;
-use crate::vault::{ConversationRow, MessageRow, TokenMark, Vault};
+use crate::vault::{Begun, ConversationRow, MessageRow, TokenMark, Vault};
 
 /// Characters of a title.
 const TITLE: usize = 60;
@@ -72,10 +72,10 @@ pub(super) async fn store(
             None => vault.start_conversation(&title(&text), seed.unwrap_or_else(random), now())?,
         };
         let own = vault.conversation(id)?.seed;
-        let (question, answer) = vault.begin_answer(id, (!again).then_some(text.as_str()), now())?;
+        let Begun { question, answer, attempt } =
+            vault.begin_answer(id, (!again).then_some(text.as_str()), now())?;
         let rows = vault.messages(id)?;
-        let attempt = rows.iter().find(|row| row.id == answer).map_or(0, |row| row.attempt);
-        let messages = shown(&rows, answer);
+        let messages = shown(&rows, question);
         let ids = Some(Ids { conversation: id, question, answer });
         // Its place in the conversation, also of questions that the model is no longer shown.
         let asked = rows.iter().filter(|row| row.role == "user" && row.id < question).count();
@@ -87,16 +87,16 @@ pub(super) async fn store(
 
 /// What the model is shown: questions with their answers, then the question at hand. A question that was never
 /// answered is left out, because templates want turns to alternate.
-fn shown(rows: &[MessageRow], answer: i64) -> Vec<Message> {
+fn shown(rows: &[MessageRow], question: i64) -> Vec<Message> {
     let mut out: Vec<Message> = Vec::new();
-    for row in rows {
+    for row in rows.iter().filter(|row| row.id <= question) {
         let unanswered = out.last().is_some_and(|last| last.role == "user");
         if row.role == "user" {
             if unanswered {
                 out.pop();
             }
             out.push(Message::new("user", row.text.clone()));
-        } else if row.id != answer && unanswered && !row.text.is_empty() {
+        } else if unanswered && !row.text.is_empty() {
             out.push(Message::new("assistant", row.text.clone()));
         }
     }
@@ -193,9 +193,9 @@ mod tests {
             row(3, "user", "b"),
             row(4, "assistant", "B"),
             row(5, "user", "c"),
-            row(6, "assistant", ""),
+            row(6, "assistant", "an earlier answer"),
         ];
-        let said: Vec<String> = shown(&rows, 6).into_iter().map(|m| m.content).collect();
+        let said: Vec<String> = shown(&rows, 5).into_iter().map(|m| m.content).collect();
         assert_eq!(said, ["b", "B", "c"]);
     }
 

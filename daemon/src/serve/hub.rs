@@ -10,6 +10,7 @@ use aside_adapter::Adapter;
 use aside_config::{Paths, Settings};
 use aside_daemon_api::fault::{Fault, codes};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +18,7 @@ use super::RunConfig;
 use crate::cloud::{Cloud, CloudConfig};
 use crate::faults::{blocking, vault_fault};
 use crate::keys::KeyStore;
-use crate::learn::{Context, Learner, remember};
+use crate::learn::{Context, Learner, catch_up};
 use crate::vault::{AdapterRow, Vault};
 
 const AT_ONCE: usize = 5;
@@ -133,8 +134,11 @@ impl Hub {
     }
 
     /// Runs to its end even when the daemon stops; at most for a while.
-    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(work);
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tasks.spawn(work)
     }
 
     /// The open vault.
@@ -173,8 +177,8 @@ impl Hub {
             };
             let damaged = |why: String| Fault::new(codes::DAMAGED, why).repair("aside adapter rollback");
             let mut adapter = Adapter::from_bytes(&bytes).map_err(|error| damaged(error.to_string()))?;
-            let since = vault.lessons_since(row.version).map_err(|error| vault_fault(&error))?;
-            remember(&mut adapter, &since).map_err(|error| damaged(error.to_string()))?;
+            catch_up(&mut adapter, &vault, row.version, &row.model)
+                .map_err(|error| damaged(error.to_string()))?;
             let adapter = Some(InMemory { row, adapter: Arc::new(adapter), mark });
             Ok(InUse { adapter, damaged: found.damaged })
         });
@@ -189,25 +193,23 @@ impl Hub {
 
     /// One answer at a time in a conversation.
     pub(super) fn begin(self: &Arc<Self>, conversation: Option<i64>) -> Result<Running, Fault> {
-        if let Some(id) = conversation
-            && !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
-        {
-            return Err(Fault::new(codes::BUSY, "an answer runs in this conversation; stop it first"));
-        }
+        conversation.map_or(Ok(()), |id| self.occupy(id))?;
         self.used();
         self.answers.send_modify(|running| *running += 1);
         Ok(Running { hub: Arc::clone(self), conversation })
+    }
+
+    fn occupy(&self, conversation: i64) -> Result<(), Fault> {
+        if self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(conversation) {
+            return Ok(());
+        }
+        Err(Fault::new(codes::BUSY, "an answer runs in this conversation; stop it first"))
     }
 
     /// Counts as learning by itself, which `stop` ends, until it is dropped.
     pub(super) fn learning(self: &Arc<Self>, stop: CancellationToken) -> Learns {
         self.by_itself.send_replace(Some(stop));
         Learns(Arc::clone(self))
-    }
-
-    /// Whether it learns by itself now.
-    pub(super) fn learns(&self) -> bool {
-        self.by_itself.borrow().is_some()
     }
 
     /// Ends learning by itself, for someone who asks for it goes first.
@@ -276,6 +278,20 @@ impl Drop for Learns {
 pub(super) struct Running {
     hub: Arc<Hub>,
     conversation: Option<i64>,
+}
+
+impl Running {
+    /// In a conversation that is new.
+    ///
+    /// # Errors
+    /// `busy` when somebody else was quicker in it.
+    pub(super) fn inside(&mut self, conversation: i64) -> Result<(), Fault> {
+        if self.conversation.is_none() {
+            self.hub.occupy(conversation)?;
+            self.conversation = Some(conversation);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Running {

@@ -1,10 +1,12 @@
 //! Learns while nobody needs the machine: reads the system now and then, asks the policy, starts and stops the learner.
 
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aside_daemon_api::fault::Fault;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
@@ -20,15 +22,42 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// Name of the person's switch in the vault.
 const PAUSED: &str = "learning.paused";
 
-/// What runs.
+/// What runs, one at a time.
 #[derive(Default)]
 struct Work {
-    /// Stops it.
-    stop: Option<CancellationToken>,
-    /// `changes` when it last came to its end: nothing is new until they move.
+    running: Option<Running>,
+    /// `changes` when learning last came to its end: nothing is new until they move.
     seen: Option<u64>,
     /// The same of taking in.
     kept: Option<u64>,
+}
+
+struct Running {
+    /// Stops it.
+    stop: CancellationToken,
+    /// It learns; else it takes in.
+    learns: bool,
+    /// `changes` at its start.
+    changes: u64,
+    /// Whether it came to its end.
+    ended: JoinHandle<bool>,
+}
+
+impl Work {
+    /// Notes what has ended. What failed or was stopped is tried again.
+    async fn settle(&mut self) {
+        let Some(Running { learns, changes, ended, .. }) = self.running.take_if(|r| r.ended.is_finished())
+        else {
+            return;
+        };
+        if ended.await.unwrap_or(false) {
+            *(if learns { &mut self.seen } else { &mut self.kept }) = Some(changes);
+        }
+    }
+
+    fn learns(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.learns)
+    }
 }
 
 /// Until the daemon stops.
@@ -46,9 +75,9 @@ pub(super) async fn watch(hub: Arc<Hub>) {
             tell(&hub, "the vault is locked");
             continue;
         };
-        work.stop.take_if(|_| !hub.learns());
+        work.settle().await;
         keep_up(&hub, &context, &mut work);
-        let snapshot = snapshot(&hub, &context, work.stop.is_some()).await;
+        let snapshot = snapshot(&hub, &context, work.learns()).await;
         match policy.decide(&snapshot, started.elapsed()) {
             Verdict::Learn => {
                 tell(&hub, "");
@@ -56,9 +85,9 @@ pub(super) async fn watch(hub: Arc<Hub>) {
             }
             Verdict::Wait(reason) => {
                 tell(&hub, &reason.to_string());
-                if let Some(stop) = work.stop.take() {
+                if let Some(running) = work.running.as_ref().filter(|r| r.learns && !r.stop.is_cancelled()) {
                     tracing::info!(%reason, "learning stops; what it has is kept");
-                    stop.cancel();
+                    running.stop.cancel();
                 }
             }
         }
@@ -75,41 +104,50 @@ fn tell(hub: &Hub, why: &str) {
 
 /// Takes a chat that has paused into the memory.
 fn keep_up(hub: &Arc<Hub>, context: &Context, work: &mut Work) {
-    let changes = *hub.changes.borrow();
     let paused = hub.unused_for().is_some_and(|unused| unused >= PAUSE);
-    if !paused || work.kept == Some(changes) || work.stop.is_some() {
+    if !paused || work.running.is_some() || work.kept == Some(*hub.changes.borrow()) {
         return;
     }
-    work.kept = Some(changes);
-    let (hub, context) = (Arc::clone(hub), context.clone());
-    let stop = hub.stop.clone();
-    tokio::spawn(async move {
-        if let Some(Err(fault)) = stop.run_until_cancelled(hub.learner.keep_up(&context)).await {
-            tracing::info!(%fault, "what was chatted is taken in later");
-        }
-    });
+    let (learner, context) = (Arc::clone(&hub.learner), context.clone());
+    start(hub, work, false, async move { learner.keep_up(&context).await.map(|()| false) });
 }
 
 /// Starts the learner if there may be something new.
 fn learn(hub: &Arc<Hub>, context: Context, work: &mut Work) {
-    let changes = *hub.changes.borrow();
-    if work.stop.is_some() || work.seen == Some(changes) {
+    if work.running.is_some() || work.seen == Some(*hub.changes.borrow()) {
         return;
     }
-    work.seen = Some(changes);
+    let learner = Arc::clone(&hub.learner);
+    start(hub, work, true, async move { learner.learn_by_itself(&context).await });
+}
+
+/// Runs `job`, which says whether it made a version, until it ends or is stopped.
+fn start(
+    hub: &Arc<Hub>,
+    work: &mut Work,
+    learns: bool,
+    job: impl Future<Output = Result<bool, Fault>> + Send + 'static,
+) {
     let stop = hub.stop.child_token();
-    work.stop = Some(stop.clone());
-    let learning = hub.learning(stop.clone());
-    let hub = Arc::clone(hub);
-    hub.clone().spawn(async move {
+    let (changes, learning) = (*hub.changes.borrow(), hub.learning(stop.clone()));
+    let (shared, stopped) = (Arc::clone(hub), stop.clone());
+    let ended = hub.spawn(async move {
         let _learning = learning;
-        match stop.run_until_cancelled(hub.learner.learn_by_itself(&context)).await {
-            Some(Ok(true)) => hub.changed(),
-            Some(Ok(false)) => {}
-            Some(Err(fault)) => tracing::warn!(%fault, "learning by itself failed"),
-            None => hub.changed(),
+        match stopped.run_until_cancelled(job).await {
+            Some(Ok(made)) => {
+                if made {
+                    shared.changed();
+                }
+                true
+            }
+            Some(Err(fault)) => {
+                tracing::info!(%fault, "learning by itself is tried again later");
+                false
+            }
+            None => false,
         }
     });
+    work.running = Some(Running { stop, learns, changes, ended });
 }
 
 async fn snapshot(hub: &Hub, context: &Context, learning: bool) -> Snapshot {

@@ -1,7 +1,7 @@
 //! Adapter versions: stored with their numbers, put in use in the same commit, verified when read, rolled back.
 
 use super::decisions::{Decision, DecisionRow, record};
-use super::lessons::highest_lesson;
+use super::lessons::{HIDDEN, highest_lesson};
 use super::{Result, Vault, VaultError, meta_number, put_meta};
 use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -10,8 +10,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 const IN_USE: &str = "adapter.in_use";
 /// Newest lesson that a training has seen.
 pub(super) const TRAINED: &str = "lessons.trained";
-/// Versions kept beside the one in use.
+/// Promoted versions that are kept.
 const KEPT: i64 = 5;
+/// The verdict that puts a version in use.
+const PROMOTED: &str = "promoted";
 
 /// A new version.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,9 +54,26 @@ pub struct AdapterRow {
     /// See [`NewAdapter`].
     pub lesson_tokens: u64,
     /// See [`NewAdapter`].
+    pub watermark: i64,
+    /// See [`NewAdapter`].
     pub numbers: String,
     /// See [`NewAdapter`].
     pub note: String,
+}
+
+/// A training that was interrupted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// SHA-256 of its job.
+    pub job: Vec<u8>,
+    /// Newest lesson of its job.
+    pub watermark: i64,
+    /// Seed of its job.
+    pub seed: u64,
+    /// What it trains for.
+    pub variant: String,
+    /// Its exact state.
+    pub bytes: Vec<u8>,
 }
 
 /// What is in use.
@@ -66,7 +85,8 @@ pub struct InUse {
     pub damaged: Vec<u64>,
 }
 
-const ROW: &str = "SELECT version, parent, created, variant, model, length(bytes), lesson_tokens, numbers, note FROM adapter";
+const ROW: &str = "SELECT version, parent, created, variant, model, length(bytes), lesson_tokens, watermark,
+    numbers, note FROM adapter";
 
 fn row(r: &Row<'_>) -> rusqlite::Result<AdapterRow> {
     let n = |column: usize| r.get::<_, i64>(column).map(i64::cast_unsigned);
@@ -78,14 +98,16 @@ fn row(r: &Row<'_>) -> rusqlite::Result<AdapterRow> {
         model: r.get(4)?,
         size: n(5)?,
         lesson_tokens: n(6)?,
-        numbers: r.get(7)?,
-        note: r.get(8)?,
+        watermark: r.get(7)?,
+        numbers: r.get(8)?,
+        note: r.get(9)?,
     })
 }
 
 impl Vault {
     /// Stores a version, puts it in use if that was decided, records the decision, forgets the checkpoint of its
-    /// training and old versions beyond the last five and the one in use: all in one commit. Gives its number.
+    /// training and old versions: all in one commit. The last five that were promoted stay, the one in use, and the
+    /// newest, so that refused candidates push none out. Gives its number.
     ///
     /// # Errors
     /// [`VaultError`], as for every call here.
@@ -113,13 +135,18 @@ impl Vault {
             put_meta(t, IN_USE, &in_use.to_le_bytes())?;
             put_meta(t, TRAINED, &new.watermark.to_le_bytes())?;
             t.execute("DELETE FROM checkpoint", [])?;
-            t.execute(
-                "DELETE FROM adapter WHERE version <= ?1 AND version <> ?2",
-                params![version - KEPT, in_use],
-            )?;
+            if decision.promote {
+                put_meta(t, HIDDEN, &0i64.to_le_bytes())?;
+            }
             let Decision { verdict, by, numbers, .. } = decision.clone();
             let (version, against) = (version.cast_unsigned(), against.cast_unsigned());
             record(t, &DecisionRow { created: now, version, against, verdict, by, numbers })?;
+            t.execute(
+                "DELETE FROM adapter WHERE version NOT IN (?1, ?2) AND version NOT IN
+                 (SELECT DISTINCT version FROM decision WHERE verdict = ?3 AND version IN (SELECT version FROM adapter)
+                  ORDER BY version DESC LIMIT ?4)",
+                params![version.cast_signed(), in_use, PROMOTED, KEPT],
+            )?;
             Ok(version)
         })
     }
@@ -151,7 +178,8 @@ impl Vault {
         self.read(|c| verified(c, version))
     }
 
-    /// What is in use: the chosen version, or where it does not verify the newest older one that does, or base.
+    /// What is in use: the chosen version, or where it does not verify the newest one promoted before it that does, or
+    /// base.
     ///
     /// # Errors
     /// [`VaultError`] when the vault itself fails.
@@ -165,12 +193,13 @@ impl Vault {
                 Err(VaultError::NotFound(_)) => {}
                 Err(other) => return Err(other),
             }
-            version -= 1;
+            let below = version.cast_signed();
+            version = self.read(|c| promoted_below(c, below))?.cast_unsigned();
         }
         Ok(InUse { adapter: None, damaged })
     }
 
-    /// Puts a version in use; `None` is the one before the one in use, 0 is base. Gives its number.
+    /// Puts a version in use; `None` is the one that was promoted before the one in use, 0 is base. Gives its number.
     ///
     /// # Errors
     /// [`VaultError::NotFound`].
@@ -179,11 +208,7 @@ impl Vault {
             let against = meta_number(t, IN_USE)?.cast_unsigned();
             let version = match version {
                 Some(version) => version.cast_signed(),
-                None => t.query_row(
-                    "SELECT ifnull(max(version), 0) FROM adapter WHERE version < ?1",
-                    [meta_number(t, IN_USE)?],
-                    |r| r.get(0),
-                )?,
+                None => promoted_below(t, meta_number(t, IN_USE)?)?,
             };
             let exists: i64 =
                 t.query_row("SELECT count(*) FROM adapter WHERE version = ?1", [version], |r| r.get(0))?;
@@ -191,6 +216,8 @@ impl Vault {
                 return Err(VaultError::NotFound(format!("adapter version {version}")));
             }
             put_meta(t, IN_USE, &version.to_le_bytes())?;
+            let hidden = if version < promoted_below(t, i64::MAX)? { highest_lesson(t)? } else { 0 };
+            put_meta(t, HIDDEN, &hidden.to_le_bytes())?;
             let version = version.cast_unsigned();
             let verdict = if version < against { "rolled back" } else { "put in use" }.to_owned();
             let (by, numbers) = ("you".to_owned(), "{}".to_owned());
@@ -207,13 +234,19 @@ impl Vault {
         self.read(highest_lesson)
     }
 
-    /// The checkpoint of a training, by the SHA-256 of its job.
+    /// The training that was interrupted.
     ///
     /// # Errors
     /// [`VaultError`].
-    pub fn checkpoint(&self, job: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
         self.read(|c| {
-            Ok(c.query_row("SELECT bytes FROM checkpoint WHERE job = ?1", [job], |r| r.get(0)).optional()?)
+            let row = |r: &Row<'_>| {
+                let seed: i64 = r.get(2)?;
+                let (job, watermark, variant, bytes) = (r.get(0)?, r.get(1)?, r.get(3)?, r.get(4)?);
+                Ok(Checkpoint { job, watermark, seed: seed.cast_unsigned(), variant, bytes })
+            };
+            let query = "SELECT job, watermark, seed, variant, bytes FROM checkpoint";
+            Ok(c.query_row(query, [], row).optional()?)
         })
     }
 
@@ -221,13 +254,24 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`].
-    pub fn put_checkpoint(&self, job: &[u8], bytes: &[u8]) -> Result<()> {
+    pub fn put_checkpoint(&self, new: &Checkpoint) -> Result<()> {
+        let Checkpoint { job, watermark, seed, variant, bytes } = new;
         self.write("checkpoint", |t| {
             t.execute("DELETE FROM checkpoint", [])?;
-            t.execute("INSERT INTO checkpoint(job, bytes) VALUES(?1, ?2)", params![job, bytes])?;
+            t.execute(
+                "INSERT INTO checkpoint(job, watermark, seed, variant, bytes) VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![job, watermark, seed.cast_signed(), variant, bytes],
+            )?;
             Ok(())
         })
     }
+}
+
+/// The newest version below that was promoted and is still there; 0 without one.
+fn promoted_below(c: &Connection, version: i64) -> Result<i64> {
+    let query = "SELECT ifnull(max(a.version), 0) FROM adapter a JOIN decision d ON d.version = a.version
+                 WHERE d.verdict = ?1 AND a.version < ?2";
+    Ok(c.query_row(query, params![PROMOTED, version], |r| r.get(0))?)
 }
 
 fn verified(c: &Connection, version: u64) -> Result<(AdapterRow, Vec<u8>)> {

@@ -60,8 +60,19 @@ pub struct AnswerStats {
     pub reason: String,
 }
 
+/// A question with the place for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// The question's row id.
+    pub question: i64,
+    /// The answer's row id.
+    pub answer: i64,
+    /// Number of the attempt at it.
+    pub attempt: u32,
+}
+
 const CONVERSATION: &str = "SELECT id, title, created, updated, seed,
-    (SELECT count(*) FROM message m WHERE m.conversation = c.id) FROM conversation c";
+    (SELECT count(*) FROM message m WHERE m.conversation = c.id AND m.attempt = 0) FROM conversation c";
 
 fn conversation_row(r: &Row<'_>) -> rusqlite::Result<ConversationRow> {
     Ok(ConversationRow {
@@ -112,7 +123,7 @@ impl Vault {
         })
     }
 
-    /// Its messages in order.
+    /// Its messages in order; of several answers to a question the last one that says something.
     ///
     /// # Errors
     /// [`VaultError`].
@@ -137,12 +148,12 @@ impl Vault {
         Ok(())
     }
 
-    /// A question (`None` answers the last one again) and its empty answer, in one commit; their ids. Until it is
-    /// finished the answer counts as interrupted.
+    /// A question (`None` answers the last one again) and its empty answer, in one commit. Until it is finished the
+    /// answer counts as interrupted; until it says something, an earlier one stands.
     ///
     /// # Errors
     /// [`VaultError::NotFound`] when there is no question to answer again.
-    pub fn begin_answer(&self, conversation: i64, question: Option<&str>, now: i64) -> Result<(i64, i64)> {
+    pub fn begin_answer(&self, conversation: i64, question: Option<&str>, now: i64) -> Result<Begun> {
         self.write("question", |t| {
             let (question, attempt) = match question {
                 Some(text) => {
@@ -161,7 +172,7 @@ impl Vault {
             )?;
             let answer = t.last_insert_rowid();
             t.execute("UPDATE conversation SET updated = ?2 WHERE id = ?1", params![conversation, now])?;
-            Ok((question, answer))
+            Ok(Begun { question, answer, attempt })
         })
     }
 
@@ -171,11 +182,11 @@ impl Vault {
     /// [`VaultError`].
     pub fn append_answer(&self, answer: i64, text: &str, marks: &[TokenMark]) -> Result<()> {
         self.write("answer", |t| {
-            t.execute(
+            let changed = t.execute(
                 "UPDATE message SET text = ?2, marks = ?3 WHERE id = ?1",
                 params![answer, text, marks::to_bytes(marks)],
             )?;
-            Ok(())
+            there(changed, answer)
         })
     }
 
@@ -194,7 +205,7 @@ impl Vault {
     ) -> Result<()> {
         let n = |v: u64| v.cast_signed();
         self.write("answered", |t| {
-            t.execute(
+            let changed = t.execute(
                 "UPDATE message SET text = ?2, marks = ?3, interrupted = ?4, tokens = ?5, open = ?6, side = ?7,
                  changed = ?8, transmissions = ?9, cloud_us = ?10, device_us = ?11, net_us = ?12, bytes_up = ?13,
                  bytes_down = ?14, adapter = ?15, reason = ?16 WHERE id = ?1",
@@ -221,7 +232,7 @@ impl Vault {
                 "UPDATE conversation SET updated = ?2 WHERE id = (SELECT conversation FROM message WHERE id = ?1)",
                 params![answer, now],
             )?;
-            Ok(())
+            there(changed, answer)
         })
     }
 
@@ -254,7 +265,12 @@ impl Vault {
     }
 }
 
-/// The last question and the next attempt at it; earlier answers to it go.
+/// An answer whose conversation was deleted meanwhile has no row.
+fn there(changed: usize, answer: i64) -> Result<()> {
+    if changed == 0 { Err(VaultError::NotFound(format!("answer {answer}"))) } else { Ok(()) }
+}
+
+/// The last question and the next attempt at it.
 fn again(t: &rusqlite::Transaction<'_>, conversation: i64) -> Result<(i64, u32)> {
     let question: Option<i64> = t
         .query_row(
@@ -269,7 +285,6 @@ fn again(t: &rusqlite::Transaction<'_>, conversation: i64) -> Result<(i64, u32)>
         params![conversation, question],
         |r| r.get(0),
     )?;
-    t.execute("DELETE FROM message WHERE conversation = ?1 AND id > ?2", params![conversation, question])?;
     Ok((question, attempt.map_or(0, |a| a + 1)))
 }
 
@@ -280,9 +295,9 @@ fn messages(c: &Connection, conversation: i64) -> Result<Vec<MessageRow>> {
          FROM message WHERE conversation = ?1 ORDER BY id",
     )?;
     let mut rows = statement.query([conversation])?;
-    let mut out = Vec::new();
+    let mut out: Vec<MessageRow> = Vec::new();
     while let Some(r) = rows.next()? {
-        out.push(MessageRow {
+        let message = MessageRow {
             id: r.get(0)?,
             role: r.get(1)?,
             text: r.get(2)?,
@@ -291,7 +306,17 @@ fn messages(c: &Connection, conversation: i64) -> Result<Vec<MessageRow>> {
             interrupted: r.get(5)?,
             marks: marks::from_bytes(&r.get::<_, Vec<u8>>(6)?)?,
             stats: stats(r)?,
-        });
+        };
+        match out.last_mut() {
+            // Another attempt at the same question.
+            Some(MessageRow { role, text, .. }) if message.attempt > 0 && role != "user" => {
+                if !message.text.is_empty() || text.is_empty() {
+                    out.pop();
+                    out.push(message);
+                }
+            }
+            _ => out.push(message),
+        }
     }
     Ok(out)
 }

@@ -27,14 +27,16 @@ mod error;
 mod lessons;
 mod marks;
 mod open;
+mod sources;
 mod totals;
 
-pub use adapters::{AdapterRow, InUse, NewAdapter};
-pub use chat::{AnswerStats, ConversationRow, MessageRow};
+pub use adapters::{AdapterRow, Checkpoint, InUse, NewAdapter};
+pub use chat::{AnswerStats, Begun, ConversationRow, MessageRow};
 pub use decisions::{Decision, DecisionRow};
 pub use error::{Result, VaultError};
-pub use lessons::{ImportOutcome, LessonInput, LessonRow, ShippedTurn, SourceInput, SourceRow};
+pub use lessons::{LessonRow, LessonSize, ShippedTurn};
 pub use marks::TokenMark;
+pub use sources::{ImportOutcome, LessonInput, SourceInput, SourceRow};
 pub use totals::{LessonTotals, Totals};
 
 use crate::keys::VaultKey;

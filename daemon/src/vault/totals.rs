@@ -31,10 +31,12 @@ pub struct LessonTotals {
     pub lessons: u64,
     /// Their tokens with states of the backbone in use.
     pub tokens: u64,
-    /// Of these, tokens that no training has seen.
+    /// Of these, tokens that the person said or judged and no training has seen.
     pub pending_tokens: u64,
     /// Size of the cached states.
     pub cached_bytes: u64,
+    /// Lessons whose states were dropped to keep the cache below its limit.
+    pub evicted: u64,
 }
 
 impl Vault {
@@ -86,8 +88,8 @@ impl Vault {
         self.read(|c| {
             let trained = meta_number(c, TRAINED)?;
             Ok(c.query_row(
-                "SELECT count(*), total(length(t.targets)) / 4, total(length(t.targets) * (l.id > ?2)) / 4,
-                 total(length(t.states)) FROM lesson l LEFT JOIN state t ON t.lesson = l.id AND t.model = ?1",
+                "SELECT count(*), total(length(t.targets)) / 4, total(length(t.targets) * (l.id > ?2 AND l.weight >= 0.5)) / 4,
+                 total(length(t.states)), total(t.evicted > 0) FROM lesson l LEFT JOIN state t ON t.lesson = l.id AND t.model = ?1",
                 params![model, trained],
                 |r| {
                     let sum = |column: usize| r.get::<_, f64>(column).map(|v| v as u64);
@@ -96,6 +98,7 @@ impl Vault {
                         tokens: sum(1)?,
                         pending_tokens: sum(2)?,
                         cached_bytes: sum(3)?,
+                        evicted: sum(4)?,
                     })
                 },
             )?)

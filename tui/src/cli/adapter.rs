@@ -163,6 +163,15 @@ async fn evaluate(mut rpc: Rpc, request: EvaluateRequest) -> Result<EvaluateDone
 }
 
 fn print_evaluation(done: &EvaluateDone, json: bool) -> std::io::Result<()> {
+    if done.learned > 0 {
+        output::notice(&format!(
+            "{} of {} turns are lessons: on what was learned these numbers say little.",
+            done.learned, done.turns
+        ));
+    }
+    if done.refused > 0 {
+        output::notice(&format!("{} conversations do not fit the model's chat template.", done.refused));
+    }
     if json {
         return output::json(&EvalReport::from(done));
     }

@@ -88,6 +88,8 @@ pub(crate) enum Event<'a> {
         promoted: bool,
         /// Why not.
         why: &'a str,
+        /// Conversations that the backbone's chat template refuses.
+        refused: u32,
         /// The new version.
         adapter: Option<Box<AdapterReport>>,
     },
@@ -122,6 +124,7 @@ pub(crate) struct Seconds {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct ProgressNll {
     base: Option<f64>,
+    open: Option<f64>,
     gated: Option<f64>,
 }
 
@@ -183,7 +186,7 @@ impl<'a> Event<'a> {
             phase: phase(progress.phase()),
             done: progress.done,
             total: progress.total,
-            nll: ProgressNll { base: progress.nll_base, gated: progress.nll_gated },
+            nll: ProgressNll { base: progress.nll_base, open: progress.nll_open, gated: progress.nll_gated },
             detail: &progress.detail,
         }
     }
@@ -251,11 +254,17 @@ mod tests {
         let progress = proto::LearnProgress { done: 1, total: 4, phase: 3, ..Default::default() };
         assert_eq!(
             text(&Event::progress(&progress)),
-            r#"{"type":"progress","phase":"training","done":1,"total":4,"nll":{"base":null,"gated":null},"detail":""}"#
+            r#"{"type":"progress","phase":"training","done":1,"total":4,"nll":{"base":null,"open":null,"gated":null},"detail":""}"#
         );
         assert_eq!(
-            text(&Event::Learned { trained: false, promoted: false, why: "nothing new", adapter: None }),
-            r#"{"type":"done","trained":false,"promoted":false,"why":"nothing new","adapter":null}"#
+            text(&Event::Learned {
+                trained: false,
+                promoted: false,
+                why: "nothing new",
+                refused: 2,
+                adapter: None
+            }),
+            r#"{"type":"done","trained":false,"promoted":false,"why":"nothing new","refused":2,"adapter":null}"#
         );
     }
 }

@@ -131,8 +131,15 @@ fn finish(done: &LearnDone, json: bool) -> std::io::Result<()> {
             trained: done.trained,
             promoted: done.promoted,
             why: &done.why,
+            refused: done.refused,
             adapter,
         });
+    }
+    if done.refused > 0 {
+        output::line(&format!(
+            "{} conversations do not fit the model's chat template; nothing is learned from them.",
+            done.refused
+        ))?;
     }
     let Some(adapter) = done.adapter.as_ref().filter(|_| done.trained) else {
         return output::line(&format!("No new version: {}", done.why));

@@ -95,8 +95,11 @@ fn sentence(progress: &LearnProgress) -> String {
 }
 
 fn detail(progress: &LearnProgress) -> String {
-    let numbers = progress.nll_base.zip(progress.nll_gated);
-    let numbers = numbers.map(|(base, gated)| format!("base {base:.3}, gated {gated:.3} nats per token"));
+    let adapter = progress.nll_gated.map(|nll| ("gated", nll));
+    let adapter = adapter.or(progress.nll_open.map(|nll| ("always open", nll)));
+    let numbers = progress.nll_base.zip(adapter);
+    let numbers =
+        numbers.map(|(base, (what, nll))| format!("base {base:.3}, {what} {nll:.3} nats per token"));
     let parts = [Some(progress.detail.clone()).filter(|text| !text.is_empty()), numbers];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
@@ -113,6 +116,8 @@ mod tests {
         (progress.nll_base, progress.nll_gated) = (Some(3.25), Some(3.0));
         progress.detail = "epoch 2".into();
         assert_eq!(sentence(&progress), "training: 12 %  epoch 2; base 3.250, gated 3.000 nats per token");
+        (progress.nll_gated, progress.nll_open) = (None, Some(2.5));
+        assert!(sentence(&progress).ends_with("base 3.250, always open 2.500 nats per token"));
         let unknown = LearnProgress::default();
         assert_eq!((sentence(&unknown).as_str(), tenth(&unknown)), ("waiting", 0));
     }

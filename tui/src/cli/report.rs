@@ -258,7 +258,7 @@ mod tests {
             diff_pick_rate: 0.125,
         };
         let empty = proto::Evaluation { nll_base: f64::NAN, ..Default::default() };
-        let done = proto::EvaluateDone { all: Some(part), own: Some(empty), replies: None };
+        let done = proto::EvaluateDone { all: Some(part), own: Some(empty), ..Default::default() };
         let full = r#"{"tokens":8,"nll":{"base":3.5,"open":3.25,"gated":3.0},"gated_cost":3.125,"open_rate":0.5,"diff_rate":0.25,"diff_pick_rate":0.125}"#;
         let none = r#"{"tokens":0,"nll":{"base":null,"open":null,"gated":null},"gated_cost":null,"open_rate":null,"diff_rate":null,"diff_pick_rate":null}"#;
         let text = serde_json::to_string(&EvalReport::from(&done)).unwrap();

@@ -47,14 +47,18 @@ impl Composer {
         self.area.input(key)
     }
 
-    /// Lines it takes at a width, at least one.
-    pub(crate) fn height(&self, columns: usize) -> usize {
+    /// Lines it takes at a width, at least one; counted up to `most`, for this is asked with every frame.
+    pub(crate) fn height(&self, columns: usize, most: usize) -> usize {
         // The cursor may stand behind a full line.
-        self.area
-            .lines()
-            .iter()
-            .map(|line| plain(line, columns).len().max(width(line) / columns.max(1) + 1))
-            .sum()
+        let rows = |line: &String| plain(line, columns).len().max(width(line) / columns.max(1) + 1);
+        let mut height = 0;
+        for line in self.area.lines() {
+            height += rows(line);
+            if height >= most {
+                return most;
+            }
+        }
+        height
     }
 
     /// The widget.

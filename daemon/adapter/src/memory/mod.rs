@@ -13,9 +13,6 @@ pub(crate) use rows::Rows;
 
 use crate::job::Turn;
 
-/// Lessons below this weight are no rows: an unrated reply is the model's own words (method, section 8).
-const REMEMBERED: f32 = 0.5;
-
 /// Rows and how much they count.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Memory {
@@ -24,9 +21,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Adds the tokens of turns that are remembered at all.
+    /// Adds the tokens of turns that are remembered at all: an unrated reply is the model's own words (method, section 8).
     pub(crate) fn add<'a>(&mut self, turns: impl IntoIterator<Item = &'a Turn>) {
-        for turn in turns.into_iter().filter(|t| t.weight >= REMEMBERED && !t.targets.is_empty()) {
+        for turn in turns.into_iter().filter(|t| t.judged() && !t.targets.is_empty()) {
             let hidden = turn.z.len() / turn.targets.len();
             for (z, value) in turn.z.chunks_exact(hidden.max(1)).zip(&turn.targets) {
                 self.rows.push(turn.conversation, *value, z);

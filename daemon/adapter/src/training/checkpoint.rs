@@ -47,15 +47,22 @@ impl<'a> Training<'a> {
     /// # Errors
     /// [`crate::AdapterError::Damaged`] when it is damaged or of another job.
     pub fn resume(job: &'a Job, head: &'a Head, checkpoint: &[u8]) -> Result<Self> {
-        let mut training = Self::new(job, head)?;
+        Self::new(job, head)?.restore(checkpoint)
+    }
+
+    /// The same for a training that is prepared.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub fn restore(mut self, checkpoint: &[u8]) -> Result<Self> {
         let mut r = Reader::tagged("the checkpoint", TAG, checkpoint)?;
-        if r.number()? != job.seed || r.number()? != training.gains.len() as u64 {
+        if r.number()? != self.job.seed || r.number()? != self.gains.len() as u64 {
             return Err(r.damaged("it is of another job"));
         }
-        (training.stage, training.epoch, training.batch) = (r.number()?, r.number()?, r.number()?);
-        training.finished = r.number()? != 0;
+        (self.stage, self.epoch, self.batch) = (r.number()?, r.number()?, r.number()?);
+        self.finished = r.number()? != 0;
         let steps = r.number()?;
-        let sizes: Vec<usize> = training.network.variables().map(|v| v.elem_count()).collect();
+        let sizes: Vec<usize> = self.network.variables().map(|v| v.elem_count()).collect();
         let lists = |r: &mut Reader<'_>| -> Result<Vec<Vec<f32>>> {
             let mut out = Vec::new();
             for size in &sizes {
@@ -67,26 +74,26 @@ impl<'a> Training<'a> {
             }
             Ok(out)
         };
-        training.network = SideNetwork::from_values(job.shape, &lists(&mut r)?)?;
-        training.optimiser = AdamW { steps, first: lists(&mut r)?, second: lists(&mut r)? };
+        self.network = SideNetwork::from_values(self.job.shape, &lists(&mut r)?)?;
+        self.optimiser = AdamW { steps, first: lists(&mut r)?, second: lists(&mut r)? };
         let gains = r.floats()?;
-        if gains.len() != training.gains.len() || training.stage > training.folds() {
+        if gains.len() != self.gains.len() || self.stage > self.folds() {
             return Err(r.damaged("it is of another job"));
         }
-        training.gains = gains;
-        let folds = r.number()?.min(training.folds());
-        training.epochs = (0..folds).map(|_| r.number()).collect::<Result<_>>()?;
+        self.gains = gains;
+        let folds = r.number()?.min(self.folds());
+        self.epochs = (0..folds).map(|_| r.number()).collect::<Result<_>>()?;
         let last = (r.real()?, r.real()?);
-        training.last = (!last.0.is_nan()).then_some(last);
+        self.last = (!last.0.is_nan()).then_some(last);
         if r.number()? != 0 {
             let (cost, epoch, gains) = (r.real()?, r.number()?, r.floats()?);
             let values = if r.number()? == 0 { Vec::new() } else { lists(&mut r)? };
-            training.best = Some(Best { cost, epoch, gains, values });
+            self.best = Some(Best { cost, epoch, gains, values });
         }
         r.end()?;
-        if training.in_final() {
-            training.gate = training.fit_gate()?;
+        if self.in_final() {
+            self.gate = self.fit_gate()?;
         }
-        Ok(training)
+        Ok(self)
     }
 }

@@ -6,6 +6,7 @@ use crate::job::{Job, Part, Turn};
 use crate::loss::log_softmax;
 use crate::memory::{BaseView, Memory, Mixed, Sample, fit, rows_of};
 use crate::rng::Rng;
+use crate::training::{Progress, Tell};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeSet;
 
@@ -37,7 +38,7 @@ pub(super) struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    pub(super) fn new(job: &'a Job, head: &Head, dense: &Tensor) -> Result<Self> {
+    pub(super) fn new(job: &'a Job, head: &Head, dense: &Tensor, tell: &mut Tell<'_>) -> Result<Self> {
         let train: Vec<&Turn> = job
             .turns
             .iter()
@@ -48,8 +49,15 @@ impl<'a> Data<'a> {
         let fold_of = assign(&train, folds, job.seed);
         let mut turns = Vec::new();
         let mut first = 0;
-        let memory = if job.variant.remembers() { learn_memory(&train, head, dense)? } else { None };
+        // Both passes go over all turns.
+        let passes = if job.variant.remembers() { 2 } else { 1 };
+        let total = passes * train.len() as u64;
+        let mut read = |done: u64| {
+            tell(Progress { done, total, stage: "reading the lessons".to_owned(), nll: None, gated: false });
+        };
+        let memory = if passes == 2 { learn_memory(&train, head, dense, &mut read)? } else { None };
         for (number, turn) in train.into_iter().enumerate() {
+            read(total - total / passes + number as u64);
             let (mut base, mut mixed) = (Vec::new(), Vec::new());
             each_base(turn, head, dense, |token, z, log_probs| {
                 base.push(log_probs.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY));
@@ -133,10 +141,16 @@ fn assign(train: &[&Turn], folds: u64, seed: u64) -> impl Fn(usize, &Turn) -> u6
 
 /// Rows of all training turns, and a mixer fitted on tokens whose neighbours are of other conversations; `None` where
 /// there is only one, for then nothing shows what the memory is worth.
-fn learn_memory(train: &[&Turn], head: &Head, dense: &Tensor) -> Result<Option<Memory>> {
+fn learn_memory(
+    train: &[&Turn],
+    head: &Head,
+    dense: &Tensor,
+    read: &mut impl FnMut(u64),
+) -> Result<Option<Memory>> {
     let rows = rows_of(head.hidden(), train.iter().copied());
     let mut samples = Vec::new();
-    for turn in train {
+    for (done, turn) in (0..).zip(train) {
+        read(done);
         each_base(turn, head, dense, |token, z, log_probs| {
             let near = rows.nearest(z, Some(turn.conversation));
             samples.extend(Sample::new(&near, &BaseView::of(log_probs), token, f64::from(turn.weight)));

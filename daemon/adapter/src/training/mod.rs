@@ -39,9 +39,15 @@ pub struct Progress {
     pub total: u64,
     /// Stage in words.
     pub stage: String,
-    /// Loss in nats per token of base and of the network, on turns it was not fitted on; once measured.
+    /// Loss in nats per token of base and of the adapter, on turns it was not fitted on; once measured. In the folds, which
+    /// have no gate yet, every position is open.
     pub nll: Option<(f64, f64)>,
+    /// The adapter's loss is that with the gate's choice.
+    pub gated: bool,
 }
+
+/// Told how far the preparation is.
+pub type Tell<'a> = dyn FnMut(Progress) + 'a;
 
 /// What a training gives.
 pub struct Candidate {
@@ -93,12 +99,20 @@ impl<'a> Training<'a> {
     /// # Errors
     /// [`crate::AdapterError`] when the job does not hold together or holds nothing to train on.
     pub fn new(job: &'a Job, head: &'a Head) -> Result<Self> {
+        Self::prepare(job, head, &mut |_| ())
+    }
+
+    /// The same, telling how far reading the lessons is, which takes a while when there are many.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn prepare(job: &'a Job, head: &'a Head, tell: &mut Tell<'_>) -> Result<Self> {
         job.check()?;
         if (head.hidden(), head.vocab()) != (job.shape.hidden, job.shape.vocab) {
             return Err(AdapterError::Shape("the head is of another backbone than the job".into()));
         }
         let dense = head.dense()?;
-        let data = Data::new(job, head, &dense)?;
+        let data = Data::new(job, head, &dense, tell)?;
         let network = newborn(job)?;
         let optimiser = AdamW::new(&network);
         let gains = vec![0.0; data.train_tokens()];
@@ -176,7 +190,8 @@ impl<'a> Training<'a> {
     /// After an epoch: the cost that decides, and in a fold the gains on its held-back tokens.
     fn measure(&mut self) -> Result<(f64, Vec<f32>)> {
         if self.in_final() {
-            let stop: Vec<&Turn> = self.job.turns.iter().filter(|t| t.part == Part::EarlyStop).collect();
+            let stop = self.job.turns.iter().filter(|t| t.part == Part::EarlyStop && t.judged());
+            let stop: Vec<&Turn> = stop.collect();
             let enough = if self.epochs.is_empty() { 1 } else { ENOUGH_TO_STOP };
             if stop.iter().map(|t| t.targets.len()).sum::<usize>() < enough {
                 // Too few to judge by: later is better.
@@ -213,6 +228,7 @@ impl<'a> Training<'a> {
         }
         self.stage += 1;
         self.epoch = 0;
+        self.last = None;
         self.network = newborn(self.job)?;
         self.optimiser = AdamW::new(&self.network);
         if self.in_final() {
@@ -234,7 +250,8 @@ impl<'a> Training<'a> {
         } else {
             format!("gate fold {} of {}, epoch {}", self.stage + 1, self.folds(), self.epoch + 1)
         };
-        Progress { done: if self.finished { total } else { done.min(total) }, total, stage, nll: self.last }
+        let done = if self.finished { total } else { done.min(total) };
+        Progress { done, total, stage, nll: self.last, gated: self.in_final() }
     }
 
     fn adapter(&self, values: &[Vec<f32>]) -> Result<Adapter> {
@@ -252,7 +269,7 @@ impl<'a> Training<'a> {
     /// When tensor arithmetic fails.
     pub fn finish(&self) -> Result<Candidate> {
         let mut adapter = self.adapter(&self.network.values()?)?;
-        let turns = self.job.turns.iter().filter(|t| t.part == Part::HeldOut);
+        let turns = self.job.turns.iter().filter(|t| t.part == Part::HeldOut && t.judged());
         let held_out = evaluate(Some(&adapter), self.head, turns, self.job.settings.lambda)?;
         // Measured without them, served with them: a row is known by being read, not by training.
         if let Some(memory) = &mut adapter.memory {

@@ -1,28 +1,16 @@
-//! Plain text and Markdown: the user's own words. Each paragraph is one own turn; neighbouring paragraphs share a
-//! conversation as long as it stays near what the backbone sees at once.
+//! Plain text and Markdown: the user's own words. Each paragraph is a conversation of one own turn: many chat templates
+//! want turns to alternate, and a file that grows keeps its old paragraphs as they are.
 
 use super::{Format, Import, Line, Role};
 
-/// Bytes of text in one conversation before the next paragraph starts a new one: about 300 tokens.
-const CONVERSATION_BYTES: usize = 1200;
 /// A longer paragraph is cut at a sentence or a space.
 const PARAGRAPH_BYTES: usize = 800;
 
 pub(super) fn read(format: Format, text: &str) -> Import {
-    let mut conversations: Vec<Vec<Line>> = Vec::new();
-    let mut room = 0;
-    for paragraph in paragraphs(format, text) {
-        for piece in pieces(&paragraph) {
-            if room < piece.len() {
-                conversations.push(Vec::new());
-                room = CONVERSATION_BYTES;
-            }
-            room = room.saturating_sub(piece.len());
-            if let Some(last) = conversations.last_mut() {
-                last.push(Line { role: Role::User, content: piece.to_owned() });
-            }
-        }
-    }
+    let paragraphs = paragraphs(format, text);
+    let pieces = paragraphs.iter().flat_map(|paragraph| pieces(paragraph));
+    let conversations =
+        pieces.map(|piece| vec![Line { role: Role::User, content: piece.to_owned() }]).collect();
     Import { format, conversations, skipped: 0, skipped_why: String::new() }
 }
 
@@ -122,10 +110,7 @@ mod tests {
         let found = turns(Format::Text, &text);
         assert!(found.len() > 3 && found.iter().all(|p| p.len() <= PARAGRAPH_BYTES));
         assert_eq!(found.join(" "), text.trim());
-        let import = read(Format::Text, &text);
-        for conversation in &import.conversations {
-            assert!(conversation.iter().map(|l| l.content.len()).sum::<usize>() <= CONVERSATION_BYTES);
-        }
+        assert!(read(Format::Text, &text).conversations.iter().all(|c| c.len() == 1));
         assert_eq!(turns(Format::Text, &"é".repeat(1000)).concat(), "é".repeat(1000));
     }
 }

@@ -25,8 +25,11 @@ pub(crate) struct Turn {
     first_token: Option<Duration>,
     /// The cloud is away at this moment; the entry of the note that says so.
     away: Option<usize>,
-    /// The answer that this one replaces; it comes back when the new one never begins.
+    /// The answer that this one replaces; it comes back when the new one says nothing.
     replaced: Option<Entry>,
+    /// It was stopped before the daemon told which conversation it is in; without that the next question would begin
+    /// another one.
+    pub(super) stopping: bool,
 }
 
 impl App {
@@ -47,8 +50,15 @@ impl App {
         self.asked += 1;
         let regenerate = replaced.is_some();
         self.transcript.insert(entry, Entry::answer());
-        self.turn =
-            Some(Turn { number: self.asked, entry, started: false, first_token: None, away: None, replaced });
+        self.turn = Some(Turn {
+            number: self.asked,
+            entry,
+            started: false,
+            first_token: None,
+            away: None,
+            replaced,
+            stopping: false,
+        });
         let (conversation, variant) = (self.conversation, self.variant.clone());
         Effect::Ask(
             self.asked,
@@ -101,10 +111,26 @@ impl App {
 
     /// Stops the answer being written; what was said so far stays.
     pub(super) fn stop(&mut self) -> Vec<Effect> {
-        let Some(turn) = self.turn.take() else { return Vec::new() };
-        self.transcript.change(turn.entry, |entry| entry.state = State::Cut("stopped"));
         self.unqueue();
-        vec![Effect::Cancel(turn.number)]
+        let Some(turn) = &mut self.turn else { return Vec::new() };
+        self.transcript.change(turn.entry, |entry| entry.state = State::Cut("stopped"));
+        if !turn.started {
+            turn.stopping = true;
+            return Vec::new();
+        }
+        let number = turn.number;
+        self.end_turn();
+        vec![Effect::Cancel(number)]
+    }
+
+    /// The answer is over. One that said nothing gives back the one that it was to replace.
+    fn end_turn(&mut self) {
+        let Some(Turn { entry, replaced, .. }) = self.turn.take() else { return };
+        let silent = self.transcript.entries().get(entry).is_some_and(|answer| answer.text.is_empty());
+        if let Some(old) = replaced.filter(|_| silent) {
+            self.transcript.remove(entry);
+            self.transcript.insert(entry, old);
+        }
     }
 
     pub(super) fn answer(&mut self, number: u64, event: Answer) -> Vec<Effect> {
@@ -114,7 +140,12 @@ impl App {
                 turn.started = true;
                 self.answered_by = started.variant;
                 self.last = Some(Tally::default());
-                return self.moved_to(started.conversation);
+                let stopping = turn.stopping;
+                let mut effects = self.moved_to(started.conversation);
+                if stopping {
+                    effects.extend(self.stop());
+                }
+                return effects;
             }
             Answer::Token(token) => self.token(&token),
             Answer::Notice(notice) => self.notice(&notice),
@@ -142,7 +173,7 @@ impl App {
 
     /// The daemon's own text and counts stand.
     fn done(&mut self, done: &proto::AskDone) {
-        let Some(turn) = self.turn.take() else { return };
+        let Some(turn) = &self.turn else { return };
         let state = match done.reason.as_str() {
             "length" => State::Cut("length"),
             "context" => State::Cut("context"),
@@ -156,6 +187,8 @@ impl App {
             entry.state = state;
         });
         self.last = Some(Tally::of(done));
+        self.ended = Some(self.now);
+        self.end_turn();
     }
 
     fn notice(&mut self, notice: &proto::AskNotice) {
@@ -187,10 +220,12 @@ impl App {
 
     /// The answer broke off. A question that the daemon never stored goes back to the composer.
     pub(super) fn answer_failed(&mut self, number: u64, problem: Problem) -> Vec<Effect> {
-        let Some(turn) = self.turn.take_if(|turn| turn.number == number) else { return Vec::new() };
+        let Some(turn) = self.turn.as_ref().filter(|turn| turn.number == number) else { return Vec::new() };
         if turn.started {
             self.transcript.change(turn.entry, |entry| entry.state = State::Cut("failed"));
+            self.end_turn();
         } else {
+            let Some(turn) = self.turn.take() else { return Vec::new() };
             self.transcript.remove(turn.entry);
             if let Some(old) = turn.replaced {
                 self.transcript.insert(turn.entry, old);

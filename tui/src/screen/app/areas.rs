@@ -23,8 +23,9 @@ impl Areas {
     /// The parts for what is on screen now.
     pub(crate) fn of(app: &App) -> Self {
         let (columns, rows) = app.size;
-        let composer = app.composer.height(usize::from(columns.saturating_sub(2)).max(1));
-        let composer = u16::try_from(composer).unwrap_or(u16::MAX).clamp(1, (rows / 3).max(1));
+        let most = (rows / 3).max(1);
+        let composer = app.composer.height(usize::from(columns.saturating_sub(2)).max(1), most.into());
+        let composer = u16::try_from(composer).unwrap_or(u16::MAX).clamp(1, most);
         let problem = app.problem_lines(columns.into()).len();
         let problem = u16::try_from(problem).unwrap_or(u16::MAX).min(rows / 3);
         let legend = u16::from(app.last.is_some() && rows > 6);

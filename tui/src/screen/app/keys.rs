@@ -1,11 +1,16 @@
 //! Keys: looked up in the one table of commands; what is no command edits the message.
 
+use std::time::Duration;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{App, Areas, Overlay};
 use crate::screen::commands::{self, Action, Place};
 use crate::screen::event::Effect;
 use crate::screen::transcript::{Entry, State, View};
+
+/// A Ctrl+C that comes this soon after the end of an answer came too late for it.
+const TOO_LATE: Duration = Duration::from_millis(700);
 
 impl App {
     /// Where keys go.
@@ -110,10 +115,14 @@ impl App {
         }
     }
 
-    /// Ctrl+C: stops the answer; takes back what waits; otherwise leaves.
+    /// Ctrl+C: stops the answer; takes back what waits; otherwise leaves. Just after an answer ended by itself it was
+    /// meant for the answer, and does nothing.
     fn stop_or_leave(&mut self) -> Vec<Effect> {
-        if self.turn.is_some() {
+        if self.turn.as_ref().is_some_and(|turn| !turn.stopping) {
             return self.stop();
+        }
+        if self.ended.take().is_some_and(|ended| self.now < ended + TOO_LATE) {
+            return Vec::new();
         }
         if self.first_queued().is_some() {
             self.unqueue();

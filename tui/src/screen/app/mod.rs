@@ -58,6 +58,8 @@ pub(crate) struct App {
     asked: u64,
     /// A refused question is not sent again before this time.
     retry: Duration,
+    /// When an answer last came to its end.
+    ended: Option<Duration>,
     /// The draft of last time was asked for.
     restoring: bool,
 }
@@ -89,6 +91,7 @@ impl App {
             drafts: draft::Drafts::default(),
             asked: 0,
             retry: Duration::ZERO,
+            ended: None,
             restoring: false,
         };
         app.settle();

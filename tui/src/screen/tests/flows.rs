@@ -70,7 +70,7 @@ fn happen(bench: &mut Bench, what: &str) {
                 adapter: Some(adapter),
                 trained: true,
                 promoted: true,
-                why: String::new(),
+                ..Default::default()
             };
             bench.send(Event::Learn(proto::learn_event::Event::Done(done)));
         }
@@ -137,6 +137,27 @@ fn flow(steps: &[(&str, &str, &str)]) {
     ("started; base So far", "<C-c>", "=cancel|So far|(stopped)"),
     ("base late", "", "~late"),
     ("", "draft<C-c>", "=draft \"draft\" in 7; quit"),
+])]
+#[case::stopped_before_it_began(&[
+    ("up", "one<ret>", ""),
+    ("", "<C-c>", "=|(stopped)"),
+    ("started", "", "=cancel|one"),
+    ("", "two<ret>", "=ask \"two\" in 7"),
+])]
+#[case::twice_leaves_also_before_it_began(&[("up", "one<ret>", ""), ("", "<C-c>", "="), ("", "<C-c>", "=draft \"\" in 0; quit")])]
+#[case::too_late_for_the_answer(&[
+    ("up", "one<ret>", ""),
+    ("tick 1; started; base A; done A", "<C-c>", "="),
+    ("", "<C-c>", "=quit"),
+])]
+#[case::later_it_leaves(&[
+    ("up", "one<ret>", ""),
+    ("tick 1; started; base A; done A; tick 2", "<C-c>", "=quit"),
+])]
+#[case::stopped_again_keeps_the_old_answer(&[
+    ("up", "one<ret>", ""),
+    ("started; base Old; done Old", "<C-r>", "~Old"),
+    ("started", "<C-c>", "=cancel|Old"),
 ])]
 #[case::leave_when_idle(&[("up", "<C-c>", "=restore; quit")])]
 #[case::leave_before_anything(&[("", "<C-d>", "=quit")])]

@@ -38,11 +38,29 @@ fn mark(start: u32, end: u32, side: bool) -> TokenMark {
     TokenMark { start, end, id: 7, side, changed: side, p: side.then_some(0.75) }
 }
 
+fn hash(text: &str) -> Vec<u8> {
+    ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref().to_vec()
+}
+
+/// A conversation of these messages, every one a lesson.
+fn conversation(said: &[&str]) -> SourceInput {
+    let lesson = |(turn, said): (usize, &&str)| LessonInput {
+        turn: turn as u32,
+        own: turn % 2 == 0,
+        weight: 1.0,
+        message: None,
+        content: hash(said),
+    };
+    SourceInput {
+        lines: format!("{said:?}"),
+        beginnings: (1..=said.len()).map(|n| hash(&said[..n].join("|"))).collect(),
+        lessons: said.iter().enumerate().map(lesson).collect(),
+    }
+}
+
 fn source(turns: u32) -> SourceInput {
-    let lessons =
-        (0..turns).map(|turn| LessonInput { turn, own: turn % 2 == 0, weight: 1.0, message: None }).collect();
-    let lines: Vec<String> = (0..turns).map(|t| format!("\"{CANARY} {t}\"")).collect();
-    SourceInput { lines: format!("[{}]", lines.join(",")), lessons }
+    let said: Vec<String> = (0..turns).map(|t| format!("{CANARY} {t}")).collect();
+    conversation(&said.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn promoted() -> Decision {
@@ -61,6 +79,8 @@ fn adapter(bytes: &[u8], watermark: i64) -> NewAdapter {
         note: String::new(),
     }
 }
+
+mod learning;
 
 #[test]
 fn nothing_lies_there_in_plain_text_and_only_the_owner_reads() {
@@ -109,7 +129,7 @@ fn a_wrong_key_and_damage_are_told_and_change_nothing() {
 fn an_answer_survives_a_crash_as_interrupted() {
     let (place, vault) = Place::new();
     let id = vault.start_conversation("hello", 99, 10).unwrap();
-    let (question, answer) = vault.begin_answer(id, Some("hello"), 11).unwrap();
+    let Begun { question, answer, .. } = vault.begin_answer(id, Some("hello"), 11).unwrap();
     vault.append_answer(answer, "abc", &[mark(0, 3, true)]).unwrap();
     drop(vault);
     let vault = place.open().unwrap();
@@ -129,14 +149,27 @@ fn an_answer_survives_a_crash_as_interrupted() {
     let totals = vault.totals().unwrap();
     assert_eq!((totals.answers, totals.tokens, totals.side, totals.net_us), (1, 2, 1, 5));
 
-    let (again, second) = vault.begin_answer(id, None, 13).unwrap();
-    assert_eq!(again, question);
-    let messages = vault.messages(id).unwrap();
-    assert_eq!((messages.len(), messages[1].id, messages[1].attempt), (2, second, 1));
+    let again = vault.begin_answer(id, None, 13).unwrap();
+    assert_eq!((again.question, again.attempt), (question, 1));
+    let shown = || {
+        let messages = vault.messages(id).unwrap();
+        assert_eq!(messages.len(), 2);
+        (messages[1].id, messages[1].text.clone())
+    };
+    assert_eq!(shown(), (answer, "abcd".into()), "an answer stands until another says something");
+    vault.finish_answer(again.answer, "", &[], &AnswerStats::default(), true, 14).unwrap();
+    assert_eq!(shown().0, answer);
+    let third = vault.begin_answer(id, None, 15).unwrap();
+    vault.append_answer(third.answer, "x", &[]).unwrap();
+    assert_eq!((shown(), third.attempt), ((third.answer, "x".into()), 2));
+    assert_eq!(vault.conversation(id).unwrap().messages, 2);
+    assert_eq!(vault.totals().unwrap().tokens, 2, "what was spent stays spent");
     assert_eq!(vault.conversation(id).unwrap().seed, 99);
     vault.delete_conversation(id).unwrap();
     assert!(matches!(vault.conversation(id), Err(VaultError::NotFound(_))));
     assert!(vault.messages(id).unwrap().is_empty());
+    let gone = vault.finish_answer(third.answer, "y", &[], &AnswerStats::default(), false, 16);
+    assert!(matches!(gone, Err(VaultError::NotFound(_))));
 }
 
 #[test]
@@ -147,76 +180,6 @@ fn drafts_come_back_and_go() {
     assert_eq!(vault.draft(0).unwrap(), "two");
     vault.save_draft(0, "").unwrap();
     assert_eq!(vault.draft(0).unwrap(), "");
-}
-
-#[test]
-fn every_fifth_lesson_is_held_out_for_ever() {
-    let (_place, vault) = Place::new();
-    assert_eq!(vault.add_import("a", "h1", &[source(12), source(13)], 1).unwrap(), ImportOutcome::Added(25));
-    assert_eq!(vault.add_import("a", "h1", &[source(12)], 1).unwrap(), ImportOutcome::Known);
-    let sources = vault.sources_without_states("m").unwrap();
-    assert_eq!(sources.iter().map(|s| s.lessons.len()).collect::<Vec<_>>(), [12, 13]);
-    for source in &sources {
-        let states: Vec<_> = source.lessons.iter().map(|(_, id)| (*id, vec![1, 2], vec![0; 6])).collect();
-        vault.put_states("m", &states).unwrap();
-    }
-    assert!(vault.sources_without_states("m").unwrap().is_empty());
-    assert_eq!(vault.sources_without_states("other").unwrap().len(), 2);
-    let parts: Vec<u8> = vault.lessons_with_states("m").unwrap().iter().map(|l| l.part).collect();
-    let held: Vec<usize> = (0..25).filter(|n| parts[*n] != 0).collect();
-    assert_eq!(held, [4, 9, 14, 19, 24]);
-    assert_eq!(parts.iter().filter(|p| **p == 1).count(), 2);
-    let totals = vault.lesson_totals("m").unwrap();
-    assert_eq!(
-        (totals.lessons, totals.tokens, totals.pending_tokens, totals.cached_bytes),
-        (25, 50, 50, 150)
-    );
-    vault.add_adapter(&adapter(b"x", vault.newest_lesson().unwrap()), &promoted(), 2).unwrap();
-    assert_eq!(vault.lesson_totals("m").unwrap().pending_tokens, 0);
-}
-
-#[test]
-fn a_conversation_that_grows_keeps_its_lessons() {
-    let (_place, vault) = Place::new();
-    let id = vault.start_conversation("hello", 1, 10).unwrap();
-    vault.begin_answer(id, Some("hello"), 10).unwrap();
-    assert_eq!(vault.conversations_to_learn().unwrap(), [id]);
-    assert_eq!(vault.set_chat_source(id, &source(2), 20).unwrap(), 2);
-    assert!(vault.conversations_to_learn().unwrap().is_empty());
-    let lessons = vault.sources_without_states("m").unwrap().remove(0).lessons;
-    let states: Vec<_> = lessons.iter().map(|(_, id)| (*id, vec![1], vec![0])).collect();
-    vault.put_states("m", &states).unwrap();
-    vault.begin_answer(id, Some("more"), 30).unwrap();
-    assert_eq!(vault.conversations_to_learn().unwrap(), [id]);
-    assert_eq!(vault.set_chat_source(id, &source(4), 40).unwrap(), 2);
-    assert_eq!(vault.lessons_with_states("m").unwrap().len(), 2, "states of the unchanged turns stay");
-    let mut edited = source(4);
-    edited.lines = edited.lines.replacen("zanzibar", "madagascar", 1);
-    assert_eq!(vault.set_chat_source(id, &edited, 50).unwrap(), 0);
-    assert!(vault.lessons_with_states("m").unwrap().is_empty());
-}
-
-#[test]
-fn versions_are_verified_and_rolled_back() {
-    let (_place, vault) = Place::new();
-    assert_eq!(vault.adapter_in_use().unwrap(), InUse { adapter: None, damaged: vec![] });
-    vault.put_checkpoint(b"job", b"state").unwrap();
-    for n in 1..=7u64 {
-        assert_eq!(vault.add_adapter(&adapter(&[n as u8; 9], 0), &promoted(), 1).unwrap(), n);
-    }
-    assert_eq!(vault.checkpoint(b"job").unwrap(), None);
-    assert_eq!(vault.adapters().unwrap().iter().map(|a| a.version).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
-    assert_eq!(vault.use_version(None, 5).unwrap(), 6);
-    assert_eq!(vault.adapter_in_use().unwrap().adapter.unwrap().1, [6; 9]);
-    vault
-        .write("damage", |t| Ok(t.execute("UPDATE adapter SET bytes = x'00' WHERE version IN (5, 6)", [])?))
-        .unwrap();
-    let in_use = vault.adapter_in_use().unwrap();
-    assert_eq!((in_use.adapter.unwrap().0.version, in_use.damaged), (4, vec![6, 5]));
-    assert!(matches!(vault.adapter(5), Err(VaultError::Damaged(_))));
-    assert!(matches!(vault.use_version(Some(1), 5), Err(VaultError::NotFound(_))));
-    assert_eq!(vault.use_version(Some(0), 5).unwrap(), 0);
-    assert_eq!(vault.adapter_in_use().unwrap().adapter, None);
 }
 
 #[test]
@@ -354,7 +317,7 @@ fn a_newer_schema_is_left_alone() {
 #[test]
 fn no_error_shows_what_was_written() {
     let (_place, vault) = Place::new();
-    let sources = [SourceInput { lines: CANARY.into(), lessons: vec![] }];
+    let sources = [SourceInput { lines: CANARY.into(), ..source(0) }];
     let twice = vault.write("x", |t| {
         for _ in 0..2 {
             t.execute(
@@ -380,7 +343,7 @@ fn writer_that_is_killed() {
     let vault = Vault::open(&folder.join("vault.db"), &key).unwrap();
     let id = vault.start_conversation("t", 1, 1).unwrap();
     for n in 0.. {
-        let (_, answer) = vault.begin_answer(id, Some("q"), n).unwrap();
+        let Begun { answer, .. } = vault.begin_answer(id, Some("q"), n).unwrap();
         vault.append_answer(answer, &"x".repeat(3000), &[mark(0, 3000, true)]).unwrap();
         writeln!(std::io::stdout(), "saved {answer}").unwrap();
     }
@@ -413,25 +376,6 @@ fn a_killed_writer_loses_nothing_it_said_was_saved() {
 }
 
 #[test]
-fn a_reply_taken_back_has_no_lesson() {
-    let (_place, vault) = Place::new();
-    let id = vault.start_conversation("hello", 1, 10).unwrap();
-    assert_eq!(vault.set_chat_source(id, &source(4), 20).unwrap(), 4);
-    assert_eq!(vault.set_chat_source(id, &source(3), 30).unwrap(), 0);
-    let left = vault.sources_without_states("m").unwrap().remove(0);
-    assert_eq!(left.lessons.iter().map(|(turn, _)| *turn).collect::<Vec<_>>(), [0, 1, 2]);
-    vault.delete_conversation(id).unwrap();
-    assert!(vault.sources_without_states("m").unwrap().is_empty());
-    // The count of lessons goes on, so that what is held out does not depend on what was deleted.
-    vault.add_import("a", "h", &[source(20)], 1).unwrap();
-    let source = vault.sources_without_states("m").unwrap().remove(0);
-    let states: Vec<_> = source.lessons.iter().map(|(_, id)| (*id, vec![1], vec![0])).collect();
-    vault.put_states("m", &states).unwrap();
-    let parts: Vec<u8> = vault.lessons_with_states("m").unwrap().iter().map(|l| l.part).collect();
-    assert_eq!(parts, [1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
-}
-
-#[test]
 fn a_damaged_page_of_a_version_falls_back_and_is_no_internal_error() {
     let (place, vault) = Place::new();
     for n in 1..=2u8 {
@@ -452,54 +396,4 @@ fn a_damaged_page_of_a_version_falls_back_and_is_no_internal_error() {
     let id = vault.start_conversation("after", 1, 1).unwrap();
     assert_eq!(vault.conversation(id).unwrap().title, "after");
     assert!(matches!(vault.verify(), Err(VaultError::Damaged(_))));
-}
-
-#[test]
-fn states_that_chat_shipped_become_those_of_their_lesson() {
-    let (_place, vault) = Place::new();
-    let conversation = vault.start_conversation("t", 1, 0).unwrap();
-    let (question, answer) = vault.begin_answer(conversation, Some("q"), 0).unwrap();
-    vault.put_shipped(answer, "m", &[4, 5], b"states").unwrap();
-    let lesson = |turn, message| LessonInput { turn, own: turn == 0, weight: 1.0, message: Some(message) };
-    let lessons = vec![lesson(0, question), lesson(1, answer)];
-    vault.set_chat_source(conversation, &SourceInput { lines: "[]".into(), lessons }, 1).unwrap();
-    let source = vault.sources_without_states("m").unwrap().remove(0);
-    assert_eq!(vault.source_of(conversation).unwrap(), Some(source.id));
-    assert_eq!(vault.source_of(conversation + 1).unwrap(), None);
-    assert_eq!(vault.shipped("m", source.id).unwrap(), [(1, vec![4, 5], b"states".to_vec())]);
-    assert!(vault.shipped("other", source.id).unwrap().is_empty());
-    let rows: Vec<_> = source.lessons.iter().map(|(_, id)| (*id, vec![4, 5], b"states".to_vec())).collect();
-    vault.put_states("m", &rows).unwrap();
-    assert!(vault.shipped("m", source.id).unwrap().is_empty());
-    vault.delete_conversation(conversation).unwrap();
-    assert!(vault.lessons_with_states("m").unwrap().is_empty());
-}
-
-#[test]
-fn a_decision_is_carried_out_and_recorded_and_what_is_in_use_is_never_dropped() {
-    let (_place, vault) = Place::new();
-    vault.add_adapter(&adapter(b"good", 1), &promoted(), 1).unwrap();
-    let refused = Decision { promote: false, verdict: "not better".into(), ..promoted() };
-    for n in 2..9u8 {
-        vault.add_adapter(&adapter(&[n], 1), &refused, 2).unwrap();
-    }
-    assert_eq!(vault.version_in_use().unwrap(), 1);
-    let kept: Vec<u64> = vault.adapters().unwrap().iter().map(|row| row.version).collect();
-    assert_eq!(kept, [1, 4, 5, 6, 7, 8]);
-    vault.use_version(Some(8), 3).unwrap();
-    vault.use_version(Some(1), 4).unwrap();
-    let rows = vault.decisions().unwrap();
-    let told: Vec<_> = rows.iter().map(|r| (r.version, r.against, r.verdict.as_str())).collect();
-    assert_eq!(told[..2], [(1, 0, "promoted"), (2, 1, "not better")]);
-    assert_eq!(told[8..], [(8, 1, "put in use"), (1, 8, "rolled back")]);
-}
-
-#[test]
-fn a_file_that_grew_brings_only_what_is_new() {
-    let (_place, vault) = Place::new();
-    let named = |lines: &str| SourceInput { lines: lines.into(), ..source(2) };
-    vault.add_import("f", "1", &[named("a")], 1).unwrap();
-    let again = vault.add_import("f", "2", &[named("a"), named("b")], 2).unwrap();
-    assert_eq!(again, ImportOutcome::Added(2));
-    assert_eq!(vault.sources_without_states("m").unwrap().len(), 2);
 }
