@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use aside_tests::{Home, kill, lessons, wait};
+use aside_tests::{Home, alive, kill, lessons, signal, wait};
 use std::process::Stdio;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_aside");
@@ -134,4 +134,48 @@ fn the_switch_of_learning_by_itself_outlives_the_daemon() {
     home.ok(&["daemon", "stop"]);
     assert_eq!(paused(&["--status"]), true);
     assert_eq!(paused(&["--resume"]), false);
+}
+
+#[test]
+fn a_file_that_grew_brings_only_what_is_new_and_what_was_learned_is_no_measure() {
+    let home = Home::ready(BINARY);
+    let lessons_in = |home: &Home| home.json(&["stats"])[0]["lessons"].as_u64().unwrap();
+    let file = home.file("train.jsonl", &lessons::chat(0, 10));
+    home.ok(&["learn", &file]);
+    let first = lessons_in(&home);
+    home.file("train.jsonl", &lessons::chat(0, 11));
+    home.ok(&["learn", &file]);
+    let per_conversation = first / 10;
+    assert!(lessons_in(&home) <= first + per_conversation && lessons_in(&home) > first);
+
+    let notes = home.file("notes.txt", "I feed the puffins at dawn.\n\nThe lighthouse has ninety steps.\n");
+    home.ok(&["learn", &notes]);
+    home.file("notes.txt", "I feed the puffins at dawn.\n\nThe lighthouse has ninety steps.\n\nIt rains.\n");
+    let before = lessons_in(&home);
+    home.ok(&["learn", &notes]);
+    assert_eq!(lessons_in(&home), before + 1);
+
+    let eval = home.run(&["adapter", "eval", &notes]);
+    let told = String::from_utf8_lossy(&eval.stderr).into_owned();
+    assert!(told.contains("3 of 3 turns are lessons"), "{told}");
+    let other = home.file("other.txt", "Nobody ever said this before.\n");
+    let told = home.run(&["adapter", "eval", &other]).stderr;
+    assert!(!String::from_utf8_lossy(&told).contains("are lessons"));
+}
+
+#[test]
+fn a_trainer_that_rests_ends_with_its_daemon() {
+    let home = Home::ready(BINARY);
+    let file = home.file("train.jsonl", &lessons::chat(0, 12));
+    let mut learning = home.command(&["learn", "--json", &file]).stdout(Stdio::null()).spawn().unwrap();
+    let trainer = wait("the trainer", || home.trainer());
+    let stat = || std::fs::read_to_string(format!("/proc/{trainer}/stat")).unwrap_or_default();
+    wait("a trainer at work", || {
+        stat().rsplit(") ").next().filter(|rest| rest.split(' ').nth(38) == Some("5")).map(drop)
+    });
+    signal(trainer, "-STOP");
+    kill(home.daemon());
+    wait("the trainer's end", || (!alive(trainer)).then_some(()));
+    assert!(!learning.wait().unwrap().success());
+    assert_eq!(home.json(&["learn", "--now"]).last().unwrap()["trained"], true);
 }

@@ -151,8 +151,13 @@ impl Drop for Home {
 
 /// Kills at once, as `kill -9` does.
 pub fn kill(pid: u32) {
-    let status = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(status.success(), "kill -9 {pid}");
+    signal(pid, "-9");
+}
+
+/// Sends a signal, as `kill` names it.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill {name} {pid}");
 }
 
 /// Whether a process exists and is no zombie.

@@ -113,7 +113,8 @@ fn chat(messages: &[MessageRow]) -> Result<SourceInput, VaultError> {
     for message in messages.iter().filter(|m| !m.text.trim().is_empty()) {
         let role = if message.role == "user" { Role::User } else { Role::Assistant };
         if role == Role::User && lines.last().is_some_and(|last| last.role == Role::User) {
-            (lines.pop(), taken.pop());
+            lines.pop();
+            taken.pop();
         }
         lines.push(Line { role, content: message.text.clone() });
         taken.push(message);

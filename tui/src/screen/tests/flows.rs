@@ -144,7 +144,7 @@ fn flow(steps: &[(&str, &str, &str)]) {
     ("started", "", "=cancel|one"),
     ("", "two<ret>", "=ask \"two\" in 7"),
 ])]
-#[case::twice_leaves_also_before_it_began(&[("up", "one<ret>", ""), ("", "<C-c>", "="), ("", "<C-c>", "=draft \"\" in 0; quit")])]
+#[case::twice_leaves_also_before_it_began(&[("up", "one<ret>", ""), ("", "<C-c>", "="), ("", "<C-c>", "=quit")])]
 #[case::too_late_for_the_answer(&[
     ("up", "one<ret>", ""),
     ("tick 1; started; base A; done A", "<C-c>", "="),
