@@ -55,6 +55,11 @@ impl Adapter {
         self.memory.get_or_insert_with(newborn).add(turns);
     }
 
+    /// Drops the memory's rows of a conversation, exactly; how many. Networks, gate and mixer stay as they were trained.
+    pub fn forget(&mut self, conversation: u64) -> usize {
+        self.memory.as_mut().map_or(0, |memory| memory.rows.forget(conversation))
+    }
+
     /// Rows of the personal memory.
     #[must_use]
     pub fn memory_rows(&self) -> usize {
@@ -158,12 +163,7 @@ impl Adapter {
                 vec![mixer.0.len()],
                 mixer.0.iter().flat_map(|v| v.to_le_bytes()).collect(),
             );
-            put(
-                "memory.keys",
-                Dtype::I8,
-                vec![n, rows.keys.len() / n.max(1)],
-                rows.keys.iter().map(|k| k.cast_unsigned()).collect(),
-            );
+            put("memory.keys", Dtype::I8, vec![n, rows.width], rows.keys().map(i8::cast_unsigned).collect());
             put("memory.scales", Dtype::F32, vec![n], little(&rows.scales));
             put(
                 "memory.values",
@@ -254,21 +254,22 @@ fn read_memory(file: &SafeTensors<'_>, shape: Shape) -> Result<Option<Memory>> {
     let (scales, values): (Vec<[u8; 4]>, Vec<[u8; 4]>) =
         (words(part("memory.scales", Dtype::F32)?), words(part("memory.values", Dtype::U32)?));
     let conversations = part("memory.conversations", Dtype::U64)?;
+    let keys: Vec<i8> = part("memory.keys", Dtype::I8)?.iter().map(|k| k.cast_signed()).collect();
+    let scales: Vec<f32> = scales.into_iter().map(f32::from_le_bytes).collect();
     let rows = Rows::from_parts(
         shape.hidden,
-        part("memory.keys", Dtype::I8)?.iter().map(|k| k.cast_signed()).collect(),
-        scales.into_iter().map(f32::from_le_bytes).collect(),
+        &keys,
+        &scales,
         values.into_iter().map(u32::from_le_bytes).collect(),
         conversations.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect(),
     );
     let numbers: Vec<f64> =
         mixer.data().chunks_exact(8).map(|c| f64::from_le_bytes(c.try_into().unwrap_or_default())).collect();
-    let mixer = numbers.try_into().ok().filter(|n: &[f64; 6]| n.iter().all(|v| v.is_finite())).map(Mixer);
-    match (rows, mixer) {
+    match (rows, Mixer::from_numbers(&numbers)) {
         (Some(rows), Some(mixer)) if rows.scales.iter().all(|s| s.is_finite()) => {
             Ok(Some(Memory { rows, mixer }))
         }
-        _ => Err(damaged("its memory does not hold together")),
+        _ => Err(damaged("its memory does not hold together, or an older build wrote it")),
     }
 }
 

@@ -77,7 +77,7 @@ fn learns_a_habit_and_opens_where_it_shows() {
     let (bytes, found, _) = to_the_end(Training::new(&job, &head).unwrap());
     assert!(found.nll_gated < 0.8 * found.nll_base, "{found:?}");
     assert!(found.gated_cost < found.nll_base, "{found:?}");
-    assert!(found.open_rate > 0.1 && found.open_rate < 0.6, "{found:?}");
+    assert!(found.open_rate > 0.1 && found.open_rate < 0.75, "{found:?}");
     let adapter = Adapter::from_bytes(&bytes).unwrap();
     let gate = adapter.gate().unwrap();
     let (mut right, mut all) = (0, 0);

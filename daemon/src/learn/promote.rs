@@ -32,14 +32,11 @@ pub(super) async fn decide_on(
         // What belongs to another backbone cannot serve: base does.
         let found = vault.adapter_in_use().map_err(|e| why(&e))?.adapter;
         let found = found.filter(|(row, _)| row.model == kit.model());
-        let in_use = match &found {
-            Some((row, bytes)) => {
-                let mut in_use = read(bytes)?;
-                memory::catch_up(&mut in_use, &vault, row.version, kit.model()).map_err(|e| why(&e))?;
-                Some(in_use)
-            }
-            None => None,
-        };
+        // Nor can what an older build wrote and this one cannot read.
+        let mut in_use = found.as_ref().and_then(|(_, bytes)| read(bytes).ok());
+        if let Some((in_use, (row, _))) = in_use.as_mut().zip(found.as_ref()) {
+            memory::catch_up(in_use, &vault, row.version, kit.model()).map_err(|e| why(&e))?;
+        }
         let mut sizes = vault.lesson_sizes(kit.model()).map_err(|e| why(&e))?;
         sizes.retain(|l| l.part == HELD_OUT && replay::judged(l));
         let [.., room] = replay::ROOM;

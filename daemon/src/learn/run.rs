@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use aside_adapter::{Bar, Variant};
+use aside_adapter::{Adapter, Bar, Variant};
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{LearnDone, LearnRequest, LearningState};
 use tokio::sync::mpsc;
@@ -88,7 +88,10 @@ async fn nothing_new(
     if bar == Bar::Sure && pending < ENOUGH {
         return Ok(Some(format!("{pending} of {ENOUGH} new tokens")));
     }
-    let Some((row, _)) = in_use else { return Ok(None) };
+    // What this build cannot read, an older one's, is learned anew.
+    let Some((row, _)) = in_use.filter(|(_, bytes)| Adapter::from_bytes(bytes).is_ok()) else {
+        return Ok(None);
+    };
     let serves = row.variant.parse().is_ok_and(|trained| variant.served_by(trained));
     let seen = row.watermark >= newest && seed.is_none() && serves && row.model == kit.model();
     Ok(seen.then(|| format!("version {} has seen every lesson", row.version)))

@@ -1,11 +1,11 @@
 //! Fits the mixer to one person: the likelihood of training tokens whose neighbours come from the person's other
-//! conversations. Six numbers, all tokens at a time, Adam from the newborn values with a pull back to them.
+//! conversations. Seven numbers, all tokens at a time, Adam from the newborn values with a pull back to them.
 //!
 //! Learned once on public conversations instead, as method.md has it, the mixer is worth half as much here: the bundled
 //! backbone knows those conversations by heart, so the memory looks useless on them (14 persona users, memory alone,
 //! always open: -4.6 % NLL against -8.1 % fitted to the person).
 
-use super::mixer::{BaseView, Mixer, SIZE, features};
+use super::mixer::{BaseView, Mixer, SIZE, believed, features};
 use super::rows::Neighbour;
 
 const STEPS: i32 = 100;
@@ -89,35 +89,44 @@ fn objective(samples: &[Sample], mixer: &Mixer) -> (f64, [f64; SIZE]) {
     (loss / total, gradient.map(|g| g / total))
 }
 
-/// Loss of one token and its gradient: `dw_i / dlog tau = w_i (d_i / tau - mean of d / tau)`.
+/// Loss of one token and its gradient: `dw_i / dlog tau = w_i (d_i / tau - mean of d / tau)` and, with l_i the
+/// log-probability of base, `dw_i / deta = w_i (l_i - mean of l)`.
 fn token(sample: &Sample, mixer: &Mixer) -> (f64, [f64; SIZE]) {
-    let tau = mixer.tau();
+    let (tau, eta) = (mixer.tau(), mixer.eta());
     let nearest = sample.neighbours.first().map_or(0.0, |(d, _)| *d);
-    let weights: Vec<f64> = sample.neighbours.iter().map(|(d, _)| ((nearest - d) / tau).exp()).collect();
+    let of = |place: usize| believed(sample.log_probs.get(place).copied().unwrap_or(f64::NEG_INFINITY));
+    let weights: Vec<f64> =
+        sample.neighbours.iter().map(|(d, place)| ((nearest - d) / tau + eta * of(*place)).exp()).collect();
     let sum: f64 = weights.iter().sum();
-    let mean: f64 = weights.iter().zip(&sample.neighbours).map(|(w, (d, _))| w * d / tau).sum::<f64>() / sum;
-    // Shares by token, and their derivatives by log tau.
-    let mut shares = vec![(0.0, 0.0); sample.log_probs.len()];
+    let mean = |f: &dyn Fn(f64, usize) -> f64| {
+        weights.iter().zip(&sample.neighbours).map(|(w, (d, place))| w * f(*d, *place)).sum::<f64>() / sum
+    };
+    let (mean_near, mean_log) = (mean(&|d, _| d / tau), mean(&|_, place| of(place)));
+    // Shares by token, and their derivatives by log tau and eta.
+    let mut shares = vec![[0.0; 3]; sample.log_probs.len()];
     for (w, (d, place)) in weights.iter().zip(&sample.neighbours) {
-        if let Some((share, slope)) = shares.get_mut(*place) {
+        if let Some([share, by_tau, by_eta]) = shares.get_mut(*place) {
             *share += w / sum;
-            *slope += w / sum * (d / tau - mean);
+            *by_tau += w / sum * (d / tau - mean_near);
+            *by_eta += w / sum * (of(*place) - mean_log);
         }
     }
-    let best = shares.iter().zip(&sample.log_probs).fold(((0.0, 0.0), 0.0), |best, (vote, log_prob)| {
-        if vote.0 > best.0.0 { (*vote, *log_prob) } else { best }
+    let best = shares.iter().zip(&sample.log_probs).fold(([0.0; 3], 0.0), |best, (vote, log_prob)| {
+        if vote[0] > best.0[0] { (*vote, *log_prob) } else { best }
     });
-    let ((top, top_slope), top_log_prob) = best;
-    let (share, share_slope) = sample.hit.and_then(|hit| shares.get(hit)).copied().unwrap_or((0.0, 0.0));
+    let ([top, top_by_tau, top_by_eta], top_log_prob) = best;
+    let [share, share_by_tau, share_by_eta] =
+        sample.hit.and_then(|hit| shares.get(hit)).copied().unwrap_or([0.0; 3]);
     let features = features(nearest, tau, top, sample.entropy, top_log_prob);
     let m = mixer.share(&features);
     let mix = ((1.0 - m) * sample.base + m * share).max(f64::MIN_POSITIVE);
     let by_score = (sample.base - share) / mix * m * (1.0 - m);
-    let [_, w0, w1, ..] = mixer.0;
+    let [_, _, w0, w1, ..] = mixer.0;
     let [f0, ..] = features;
-    let by_tau = by_score * (-w0 * f0 + 2.0 * w1 * top_slope) - m / mix * share_slope;
+    let by_tau = by_score * (-w0 * f0 + 2.0 * w1 * top_by_tau) - m / mix * share_by_tau;
+    let by_eta = by_score * 2.0 * w1 * top_by_eta - m / mix * share_by_eta;
     let [a, b, c, d] = features.map(|f| by_score * f);
-    (-mix.ln(), [by_tau, a, b, c, d, by_score])
+    (-mix.ln(), [by_tau, by_eta, a, b, c, d, by_score])
 }
 
 #[cfg(test)]
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn the_gradient_matches_finite_differences() {
         let samples = samples(40, true);
-        let mixer = Mixer([1.2, -0.4, 0.6, 0.3, -0.2, -0.7]);
+        let mixer = Mixer([1.2, 0.3, -0.4, 0.6, 0.3, -0.2, -0.7]);
         let (_, gradient) = objective(&samples, &mixer);
         for (place, found) in gradient.iter().enumerate() {
             let moved = |by: f64| {

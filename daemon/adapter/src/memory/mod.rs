@@ -1,5 +1,5 @@
 //! Personal memory (method, section 3): every lesson token is a row, its key the state before it and its value the
-//! token. At an open position the nearest rows vote, and a mixer of six numbers says how much the votes count:
+//! token. At an open position the nearest rows vote, and a mixer of seven numbers says how much the votes count:
 //! `P_fused = (1 - m) softmax(W (z + g)) + m P_memory`.
 
 mod fit;
