@@ -179,3 +179,55 @@ fn a_trainer_that_rests_ends_with_its_daemon() {
     assert!(!learning.wait().unwrap().success());
     assert_eq!(home.json(&["learn", "--now"]).last().unwrap()["trained"], true);
 }
+
+#[test]
+fn what_is_forgotten_is_gone_from_every_version_and_a_sealed_version_travels() {
+    let home = Home::ready(BINARY);
+    let first = home.file("first.jsonl", &lessons::chat(0, 12));
+    let notes = ["rye", "oats", "barley", "flax", "hemp", "hops", "peas", "beans", "leeks", "chard"];
+    let notes =
+        notes.map(|crop| format!("Behind the barn I sowed {crop} before the first rain.\n\n")).concat();
+    let second = home.file("second.txt", &notes);
+    home.ok(&["learn", &first]);
+    home.ok(&["learn", &second]);
+    let sources = home.json(&["adapter", "sources"]);
+    let names: Vec<_> = sources[0].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["first.jsonl", "second.txt"]);
+
+    // A version that travels answers as it did at home.
+    let answer = home.ask(&["--seed", "4", QUESTION]);
+    let secret = home.file("passphrase", "open sesame\n");
+    home.ok(&["adapter", "export", "sealed", "--passphrase-file", &secret]);
+    let again = home.run(&["adapter", "export", "sealed", "--passphrase-file", &secret]);
+    assert!(!again.status.success(), "nothing is written over");
+    let other = Home::ready(BINARY);
+    let sealed = home.path().join("sealed").to_string_lossy().into_owned();
+    let wrong = other.file("wrong", "open barley\n");
+    let refused = other.run(&["adapter", "import", &sealed, "--passphrase-file", &wrong]);
+    assert_eq!(refused.status.code(), Some(1));
+    other.ok(&["adapter", "import", &sealed, "--passphrase-file", &secret]);
+    assert_eq!(other.ask(&["--seed", "4", QUESTION]).tokens, answer.tokens);
+
+    let rows = |home: &Home| home.json(&["adapter", "show"])[0]["memory_rows"].as_u64().unwrap();
+    let before = rows(&home);
+    let unknown = home.run(&["adapter", "forget", "third.jsonl"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let events = home.json(&["adapter", "forget", "first.jsonl"]);
+    let forgotten = events.iter().find(|e| e["type"] == "forgotten").unwrap();
+    assert!(forgotten["rows"].as_u64().unwrap() > 0, "{forgotten}");
+    assert_eq!(forgotten["versions"], serde_json::json!([1, 2]));
+    assert_eq!(events.last().unwrap()["promoted"], true);
+    assert!(rows(&home) < before);
+    let list = home.json(&["adapter", "list"]);
+    let versions: Vec<u64> =
+        list[0].as_array().unwrap().iter().map(|a| a["version"].as_u64().unwrap()).collect();
+    assert_eq!(versions, [0, 3], "versions that had learned it are deleted");
+
+    // Nothing remains: base answers, as on the first day.
+    home.ok(&["adapter", "forget", "second.txt"]);
+    home.ok(&["adapter", "forget", "1"]);
+    let list = home.json(&["adapter", "list"]);
+    assert_eq!(list[0].as_array().unwrap().len(), 1);
+    assert_eq!(home.json(&["stats"])[0]["lessons"], 0);
+    assert_eq!(home.ask(&["--seed", "4", QUESTION]).side(), 0);
+}

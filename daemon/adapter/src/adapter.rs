@@ -13,6 +13,8 @@ use std::collections::HashMap;
 
 const FORMAT: &str = "aside-adapter-1";
 const WHAT: &str = "the adapter";
+/// Set in the numbers of conversations that were imported with an adapter; row ids of a vault are below.
+const FOREIGN: u64 = 1 << 63;
 
 /// A trained or newborn adapter.
 pub struct Adapter {
@@ -58,6 +60,13 @@ impl Adapter {
     /// Drops the memory's rows of a conversation, exactly; how many. Networks, gate and mixer stay as they were trained.
     pub fn forget(&mut self, conversation: u64) -> usize {
         self.memory.as_mut().map_or(0, |memory| memory.rows.forget(conversation))
+    }
+
+    /// Marks its conversations as those of another vault, whose numbers say nothing in this one.
+    pub fn estrange(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.rows.conversations.iter_mut().for_each(|c| *c |= FOREIGN);
+        }
     }
 
     /// Rows of the personal memory.

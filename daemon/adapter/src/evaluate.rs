@@ -67,6 +67,24 @@ pub fn evaluate<'a>(
     Ok(sum.averaged(lambda))
 }
 
+/// Gate probability and gain `l_b - l_f` in nats of every token; for measuring the gate.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn gate_scores<'a>(
+    adapter: &Adapter,
+    head: &Head,
+    turns: impl IntoIterator<Item = &'a Turn>,
+) -> Result<Vec<(f32, f64)>> {
+    let mut out = Vec::new();
+    for turn in turns {
+        let p = turn.z.chunks_exact(head.hidden()).map(|z| adapter.gate().map_or(0.0, |g| g.probability(z)));
+        let gains = score_turn(Some(adapter), head, turn)?.into_iter().map(|s| s.base - s.open);
+        out.extend(p.zip(gains));
+    }
+    Ok(out)
+}
+
 impl Evaluation {
     /// Both together: means over the tokens of both.
     #[must_use]

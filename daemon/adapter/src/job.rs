@@ -5,7 +5,7 @@ use crate::error::{AdapterError, Result};
 use crate::side::Shape;
 use crate::variant::Variant;
 
-const TAG: [u8; 8] = *b"asidejb1";
+const TAG: [u8; 8] = *b"asidejb2";
 
 /// What a turn may be used for; decided once, for ever (method, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,19 @@ impl Turn {
     }
 }
 
+/// What the side network minimises; the first is the method's, the others are there to be measured against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objective {
+    /// `-log((1 - p) P_base(y) + p F(y))`.
+    Marginal,
+    /// `-(1 - p) log P_base(y) - p log F(y)`: the loss that is expected when the gate draws.
+    Expected,
+    /// `-log F(y)`, whatever the gate says.
+    Straight,
+}
+
+const OBJECTIVES: [Objective; 3] = [Objective::Marginal, Objective::Expected, Objective::Straight];
+
 /// How to train (method, sections 4 and 5).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -65,6 +78,12 @@ pub struct Settings {
     pub kappa: Option<f64>,
     /// Train the side network on the mixture with the memory; else on its own words alone.
     pub joint: bool,
+    /// Have a memory, where the variant has one.
+    pub memory: bool,
+    /// See [`Objective`].
+    pub objective: Objective,
+    /// Fit the gate on tokens that the network was not fitted on; else on the very same, which the method warns of.
+    pub cross_fit: bool,
 }
 
 impl Default for Settings {
@@ -80,7 +99,18 @@ impl Settings {
     #[must_use]
     pub fn of(variant: Variant) -> Self {
         let rate = if variant.remembers() { 3e-4 } else { 2e-3 };
-        Self { rate, epochs: 12, dropout: 0.5, batch: 128, lambda: crate::LAMBDA, kappa: None, joint: true }
+        Self {
+            rate,
+            epochs: 12,
+            dropout: 0.5,
+            batch: 128,
+            lambda: crate::LAMBDA,
+            kappa: None,
+            joint: true,
+            memory: true,
+            objective: Objective::Marginal,
+            cross_fit: true,
+        }
     }
 
     /// 0.3 below 5,000 user tokens, then 0.1, from 50,000 on 0.
@@ -155,7 +185,8 @@ impl Job {
         [t.rate, t.dropout, t.lambda, t.kappa.unwrap_or(-1.0)].iter().for_each(|v| w.real(*v));
         w.number(t.epochs);
         w.number(t.batch as u64);
-        w.number(u64::from(t.joint));
+        [t.joint, t.memory, t.cross_fit].iter().for_each(|on| w.number(u64::from(*on)));
+        w.number(t.objective as u64);
         w.bytes(self.parent.as_deref().unwrap_or_default());
         w.number(self.turns.len() as u64);
         for turn in &self.turns {
@@ -180,9 +211,13 @@ impl Job {
         let variant = Variant::from_code(r.number()?).ok_or_else(|| r.damaged("an unknown variant"))?;
         let seed = r.number()?;
         let (rate, dropout, lambda, kappa) = (r.real()?, r.real()?, r.real()?, r.real()?);
-        let (epochs, batch, joint) = (r.number()?, r.size()?, r.number()? != 0);
+        let (epochs, batch) = (r.number()?, r.size()?);
+        let (joint, memory, cross_fit) = (r.number()? != 0, r.number()? != 0, r.number()? != 0);
+        let objective = usize::try_from(r.number()?).ok().and_then(|n| OBJECTIVES.get(n)).copied();
+        let objective = objective.ok_or_else(|| r.damaged("an unknown objective"))?;
+        let kappa = (kappa >= 0.0).then_some(kappa);
         let settings =
-            Settings { rate, epochs, dropout, batch, lambda, kappa: (kappa >= 0.0).then_some(kappa), joint };
+            Settings { rate, epochs, dropout, batch, lambda, kappa, joint, memory, objective, cross_fit };
         let parent = Some(r.bytes()?.to_vec()).filter(|p| !p.is_empty());
         let mut turns = Vec::new();
         for _ in 0..r.number()? {

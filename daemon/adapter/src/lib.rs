@@ -30,10 +30,10 @@ mod variant;
 
 pub use adapter::Adapter;
 pub use error::{AdapterError, Result};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, gate_scores};
 pub use gate::Gate;
 pub use head::Head;
-pub use job::{Job, Part, Settings, Turn};
+pub use job::{Job, Objective, Part, Settings, Turn};
 pub use memory::Mixed;
 pub use promotion::{Bar, Comparison, ENOUGH_TURNS, Pair, Verdict, compare, decide, pairs};
 pub use side::Shape;

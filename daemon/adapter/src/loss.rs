@@ -15,6 +15,8 @@ pub(crate) struct Fixed<'a> {
     pub(crate) target: u32,
     /// Votes of the memory.
     pub(crate) mixed: &'a Mixed,
+    /// Minimise the loss that is expected instead of that of the mixture: `w = p (1 - m) S(y) / F(y)`.
+    pub(crate) expected: bool,
 }
 
 /// Turns `logits` (V) into the gradient in place, scaled by `scale`. Returns the token's loss without the anchor, in
@@ -24,8 +26,9 @@ pub(crate) fn gradient(logits: &mut [f32], fixed: &Fixed<'_>, p: f32, kappa: f32
     let at = fixed.target as usize;
     let m = fixed.mixed.m;
     let side = (1.0 - m) * logits.get(at).copied().unwrap_or(0.0).max(f32::MIN_POSITIVE);
-    let mix = (1.0 - p) * fixed.base_target.exp() + p * (side + m * fixed.mixed.share(fixed.target));
-    let w = p * side / mix;
+    let fused = side + m * fixed.mixed.share(fixed.target);
+    let mix = (1.0 - p) * fixed.base_target.exp() + p * fused;
+    let w = p * side / if fixed.expected { fused } else { mix };
     let anchor = kappa * (1.0 - p);
     match fixed.base {
         Some(base) if anchor > 0.0 => {
@@ -108,34 +111,46 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    fn loss(logits: &[f64], base: &[f64], y: usize, p: f64, kappa: f64, mixed: &Mixed) -> f64 {
+    fn loss(
+        logits: &[f64],
+        base: &[f64],
+        y: usize,
+        (p, kappa, expected): (f64, f64, bool),
+        mixed: &Mixed,
+    ) -> f64 {
         let sum: f64 = logits.iter().map(|l| l.exp()).sum();
         let m = f64::from(mixed.m);
         let fused = |(v, l): (usize, &f64)| (1.0 - m) * l.exp() / sum + m * f64::from(mixed.share(v as u32));
         let s: Vec<f64> = logits.iter().enumerate().map(fused).collect();
         let kl: f64 = base.iter().zip(&s).map(|(b, s)| b.exp() * (b - s.ln())).sum();
-        -((1.0 - p) * base[y].exp() + p * s[y]).ln() + kappa * (1.0 - p) * kl
+        let mixture = -((1.0 - p) * base[y].exp() + p * s[y]).ln();
+        let mean = -(1.0 - p) * base[y] - p * s[y].ln();
+        let own = if expected { mean } else { mixture };
+        own + kappa * (1.0 - p) * kl
     }
 
     #[test]
     fn matches_finite_differences() {
         let mut rng = Rng::at(3, &[]);
         let votes = Mixed { m: 0.4, votes: vec![(4, 0.7), (1, 0.3)] };
-        let cases = [(1.0, 0.3), (0.0, 0.3), (0.4, 0.0), (0.7, 0.5)];
-        for (mixed, (p, kappa)) in [Mixed::default(), votes].iter().flat_map(|m| cases.map(|c| (m, c))) {
+        let cases =
+            [(1.0, 0.3, false), (0.0, 0.3, false), (0.4, 0.0, false), (0.7, 0.5, false), (0.7, 0.5, true)];
+        for (mixed, (p, kappa, expected)) in
+            [Mixed::default(), votes].iter().flat_map(|m| cases.map(|c| (m, c)))
+        {
             let logits: Vec<f64> = (0..9).map(|_| 2.0 * rng.normal()).collect();
             let raw: Vec<f64> = (0..9).map(|_| rng.normal()).collect();
             let sum: f64 = raw.iter().map(|l| l.exp()).sum();
             let base: Vec<f64> = raw.iter().map(|l| l - sum.ln()).collect();
             let base32: Vec<f32> = base.iter().map(|b| *b as f32).collect();
             let mut found: Vec<f32> = logits.iter().map(|l| *l as f32).collect();
-            let fixed = Fixed { base: Some(&base32), base_target: base32[4], target: 4, mixed };
+            let fixed = Fixed { base: Some(&base32), base_target: base32[4], target: 4, mixed, expected };
             gradient(&mut found, &fixed, p as f32, kappa as f32, 1.0);
             for place in 0..9 {
                 let moved = |by: f64| {
                     let mut logits = logits.clone();
                     logits[place] += by;
-                    loss(&logits, &base, 4, p, kappa, mixed)
+                    loss(&logits, &base, 4, (p, kappa, expected), mixed)
                 };
                 let numeric = (moved(1e-5) - moved(-1e-5)) / 2e-5;
                 assert!(

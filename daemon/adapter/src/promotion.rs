@@ -25,6 +25,8 @@ pub enum Bar {
     Sure,
     /// A person: it does not predict worse, as far as that was measured; what it costs is theirs to say.
     Asked,
+    /// It takes the place of versions that must go, because a person wants what they learned forgotten.
+    Forgetting,
 }
 
 /// One held-out turn, scored with the candidate and with what is in use.
@@ -137,6 +139,7 @@ pub fn compare(pairs: &[Pair], seed: u64) -> Comparison {
 pub fn decide(comparison: &Comparison, bar: Bar) -> Verdict {
     let few = comparison.turns < ENOUGH_TURNS;
     match bar {
+        Bar::Forgetting => Verdict::Promote,
         _ if comparison.earlier > EARLIER_LOSS && !few => Verdict::Forgets,
         Bar::Sure if few => Verdict::TooFew,
         Bar::Sure if comparison.upper >= 0.0 => Verdict::NotBetter,
@@ -226,5 +229,6 @@ mod tests {
         let empty = compare(&[], 1);
         assert_eq!((empty.turns, decide(&empty, Bar::Sure)), (0, Verdict::TooFew));
         assert_eq!(decide(&empty, Bar::Asked), Verdict::Promote);
+        assert_eq!(decide(&found, Bar::Forgetting), Verdict::Promote);
     }
 }

@@ -222,3 +222,14 @@ fn base_and_a_newborn_cost_the_same() {
     assert_eq!(newborn.diff_rate, 0.0);
     assert!((newborn.gated_cost - base.nll_base - 0.05).abs() < 1e-12);
 }
+
+#[test]
+fn one_turn_is_learned_and_opens_nothing() {
+    let (head, mut job) = (head(), job(Variant::Spa, 2));
+    job.turns.truncate(1);
+    job.turns.iter_mut().for_each(|t| t.part = Part::Train);
+    let (bytes, found, _) = to_the_end(Training::new(&job, &head).unwrap());
+    let adapter = Adapter::from_bytes(&bytes).unwrap();
+    assert!(adapter.gate().is_none());
+    assert_eq!(found.tokens, 0);
+}

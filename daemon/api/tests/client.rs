@@ -30,6 +30,7 @@ macro_rules! fake {
             type AskStream = Events<AskEvent>;
             type LearnStream = Events<LearnEvent>;
             type EvaluateStream = Events<EvaluateEvent>;
+            type ForgetStream = Events<LearnEvent>;
             type ConnectStream = Events<ConnectEvent>;
 
             async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
@@ -64,6 +65,10 @@ fake! {
     adapter_log(AdapterLogRequest) -> AdapterLogReply;
     pause_learning(PauseLearningRequest) -> PauseLearningReply;
     evaluate(EvaluateRequest) -> Self::EvaluateStream;
+    list_sources(ListSourcesRequest) -> ListSourcesReply;
+    forget(ForgetRequest) -> Self::ForgetStream;
+    export_adapter(ExportAdapterRequest) -> SealedAdapter;
+    import_adapter(SealedAdapter) -> Adapter;
     stats(StatsRequest) -> StatsReply;
     connect(ConnectRequest) -> Self::ConnectStream;
     doctor(DoctorRequest) -> DoctorReply;

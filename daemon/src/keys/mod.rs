@@ -4,6 +4,7 @@
 mod error;
 mod file;
 mod keyring_thread;
+pub(crate) mod letter;
 mod passphrase;
 mod seal;
 mod store;

@@ -4,6 +4,7 @@
 mod child;
 mod encode;
 mod fetch;
+mod forget;
 mod frame;
 mod import;
 mod intake;
@@ -29,7 +30,9 @@ use std::time::Duration;
 use aside_adapter::Bar;
 use aside_config::Settings;
 use aside_daemon_api::fault::{Fault, codes};
-use aside_daemon_api::proto::{EvaluateEvent, EvaluateRequest, LearnEvent, LearnRequest, LearningState};
+use aside_daemon_api::proto::{
+    EvaluateEvent, EvaluateRequest, ForgetRequest, LearnDone, LearnEvent, LearnRequest, LearningState,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -37,8 +40,10 @@ use crate::cloud::Cloud;
 use crate::vault::Vault;
 
 pub use child::train_child;
+pub(crate) use forget::source;
 pub(crate) use memory::catch_up;
 pub(crate) use shown::{adapter, base, decision};
+pub use window::{Window, windows};
 
 /// Where events go; a front end that hangs up closes it.
 pub type Events<T> = mpsc::Sender<Result<T, tonic::Status>>;
@@ -98,14 +103,38 @@ impl Learner {
         request: LearnRequest,
         events: Events<LearnEvent>,
     ) -> Result<(), Fault> {
+        self.heard(&context, &events, async |sink| run::learn(&context, request, Bar::Asked, sink).await)
+            .await
+    }
+
+    /// Forgets lessons and learns anew from what remains; the last event is `LearnDone`.
+    ///
+    /// # Errors
+    /// As [`Self::learn`]; `not-found` when nothing was learned from it. What was forgotten stays so.
+    pub async fn forget(
+        self: Arc<Self>,
+        context: Context,
+        request: ForgetRequest,
+        events: Events<LearnEvent>,
+    ) -> Result<(), Fault> {
+        self.heard(&context, &events, async |sink| forget::forget(&context, request, sink).await).await
+    }
+
+    /// Runs `work` for a front end, alone, until it ends or nobody listens any more.
+    async fn heard(
+        &self,
+        context: &Context,
+        events: &Events<LearnEvent>,
+        work: impl AsyncFnOnce(&sink::Sink<'_>) -> Result<LearnDone, Fault>,
+    ) -> Result<(), Fault> {
         // Taking in a chat is over soon; another learning is not.
         let Ok(_one) = tokio::time::timeout(SOON, self.busy.lock()).await else {
             return Err(Fault::new(codes::BUSY, "the adapter learns already").repair("aside learn --status"));
         };
         let _idle = Idle(&self.progress);
-        let sink = sink::Sink::new(&events, &self.progress);
+        let sink = sink::Sink::new(events, &self.progress);
         tokio::select! {
-            done = run::learn(&context, request, Bar::Asked, &sink) => sink.done(done?).await,
+            done = work(&sink) => sink.done(done?).await,
             () = events.closed() => {}
             () = context.stop.cancelled() => {
                 return Err(Fault::new(codes::CANCELLED, "the daemon stops").repair("aside learn --now"));

@@ -47,7 +47,7 @@ pub(super) async fn decide_on(
         let comparison = compare(&pairs, 0);
         let verdict = decide(&comparison, bar);
         let numbers = serde_json::to_string(&Compared::from(&comparison)).map_err(|e| e.to_string())?;
-        let by = if bar == Bar::Asked { "you" } else { "idle" };
+        let by = if bar == Bar::Sure { "idle" } else { "you" };
         Ok(Decision {
             promote: verdict == Verdict::Promote,
             verdict: verdict.as_str().to_owned(),

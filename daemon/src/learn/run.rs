@@ -40,12 +40,20 @@ pub(super) async fn learn(
     let (kit, model) = (connected.kit, connected.model);
     let refused = fetch::missing(context, kit.model(), sink).await?;
     let refused = u32::try_from(refused).unwrap_or(u32::MAX);
+    let vault = context.vault.clone();
+    let tainted = blocking(move || vault.tainted()).await?;
+    let bar = if tainted { Bar::Forgetting } else { bar };
     if let Some(why) = nothing_new(context, &kit, variant, request.seed, bar).await? {
         return Ok(LearnDone { why, refused, ..LearnDone::default() });
     }
     let prepared = prepare(context, Arc::clone(&kit), variant, request.seed, bar).await?;
     let Some(prepared) = prepared else {
-        let why = "there is no lesson yet; chat a little, or name a file".to_owned();
+        let mut why = "there is no lesson yet; chat a little, or name a file".to_owned();
+        if tainted {
+            let vault = context.vault.clone();
+            blocking(move || vault.drop_tainted(crate::now())).await?;
+            why = "nothing is left to learn from; base answers".to_owned();
+        }
         return Ok(LearnDone { why, refused, ..LearnDone::default() });
     };
     let trained = match supervised(context, &prepared, sink).await {
@@ -85,6 +93,9 @@ async fn nothing_new(
         ))
     };
     let (pending, newest, in_use) = blocking(read).await?;
+    if bar == Bar::Forgetting {
+        return Ok(None);
+    }
     if bar == Bar::Sure && pending < ENOUGH {
         return Ok(Some(format!("{pending} of {ENOUGH} new tokens")));
     }

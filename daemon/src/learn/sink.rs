@@ -1,7 +1,7 @@
 //! Where the progress of learning goes: to the front end that asked, and into the status.
 
 use aside_daemon_api::proto::{
-    LearnDone, LearnEvent, LearnImported, LearnProgress, LearningState, learn_event::Event,
+    Forgotten, LearnDone, LearnEvent, LearnImported, LearnProgress, LearningState, learn_event::Event,
 };
 use tokio::sync::watch;
 
@@ -26,6 +26,10 @@ impl<'a> Sink<'a> {
 
     pub(super) async fn imported(&self, imported: LearnImported) {
         self.send(Event::Imported(imported)).await;
+    }
+
+    pub(super) async fn forgotten(&self, forgotten: Forgotten) {
+        self.send(Event::Forgotten(forgotten)).await;
     }
 
     pub(super) async fn done(&self, done: LearnDone) {

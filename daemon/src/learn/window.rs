@@ -5,18 +5,18 @@ use std::ops::Range;
 
 /// Part of a conversation to encode at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Window {
+pub struct Window {
     /// Token positions of the conversation that are sent.
-    pub(super) tokens: Range<usize>,
+    pub tokens: Range<usize>,
     /// Targets: for each turn (its number, its token positions); the state before each position predicts it. Positions
     /// are those of the conversation, all inside `tokens` and never its first.
-    pub(super) targets: Vec<(usize, Range<usize>)>,
+    pub targets: Vec<(usize, Range<usize>)>,
 }
 
 /// `length` tokens with the target ranges of the turns in order; a window holds at most `size` tokens (>= 4), of which
 /// up to a quarter is context from before.
 #[must_use]
-pub(super) fn windows(length: usize, turns: &[(usize, Range<usize>)], size: usize) -> Vec<Window> {
+pub fn windows(length: usize, turns: &[(usize, Range<usize>)], size: usize) -> Vec<Window> {
     let size = size.max(4);
     let context = size / 4;
     let mut out: Vec<Window> = Vec::new();

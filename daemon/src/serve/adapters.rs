@@ -1,11 +1,11 @@
 //! Adapter versions as the front ends see them; version 0 is base.
 
 use aside_daemon_api::fault::Fault;
-use aside_daemon_api::proto::{Adapter, AdapterLogReply, ListAdaptersReply};
+use aside_daemon_api::proto::{Adapter, AdapterLogReply, ListAdaptersReply, ListSourcesReply};
 
 use super::hub::Hub;
 use crate::faults::blocking;
-use crate::learn::{adapter, base, decision};
+use crate::learn::{adapter, base, decision, source};
 
 /// All versions, base first.
 pub(super) async fn list(hub: &Hub) -> Result<ListAdaptersReply, Fault> {
@@ -49,6 +49,13 @@ pub(super) async fn log(hub: &Hub) -> Result<AdapterLogReply, Fault> {
     let vault = hub.open_vault()?;
     let rows = blocking(move || vault.decisions()).await?;
     Ok(AdapterLogReply { decisions: rows.iter().map(decision).collect() })
+}
+
+/// Where lessons come from, oldest first.
+pub(super) async fn sources(hub: &Hub) -> Result<ListSourcesReply, Fault> {
+    let vault = hub.open_vault()?;
+    let rows = blocking(move || vault.sources()).await?;
+    Ok(ListSourcesReply { sources: rows.into_iter().map(source).collect() })
 }
 
 fn backbone_parameters(hub: &Hub) -> u64 {

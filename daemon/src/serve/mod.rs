@@ -10,6 +10,7 @@ mod hub;
 mod idle;
 mod instance;
 mod numbers;
+mod portable;
 mod rpc;
 mod status;
 mod unlock;

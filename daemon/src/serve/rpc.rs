@@ -6,10 +6,11 @@ use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::aside_server::Aside;
 use aside_daemon_api::proto::{
     Adapter, AdapterLogReply, AdapterLogRequest, AskEvent, AskRequest, ConnectEvent, ConnectRequest,
-    Conversation, DoctorReply, DoctorRequest, EvaluateEvent, EvaluateRequest, GetConversationRequest,
-    InitReply, InitRequest, LearnEvent, LearnRequest, ListAdaptersReply, ListAdaptersRequest,
-    ListConversationsReply, ListConversationsRequest, PauseLearningReply, PauseLearningRequest,
-    RollbackRequest, SaveDraftReply, SaveDraftRequest, ShowAdapterRequest, StatsReply, StatsRequest,
+    Conversation, DoctorReply, DoctorRequest, EvaluateEvent, EvaluateRequest, ExportAdapterRequest,
+    ForgetRequest, GetConversationRequest, InitReply, InitRequest, LearnEvent, LearnRequest,
+    ListAdaptersReply, ListAdaptersRequest, ListConversationsReply, ListConversationsRequest,
+    ListSourcesReply, ListSourcesRequest, PauseLearningReply, PauseLearningRequest, RollbackRequest,
+    SaveDraftReply, SaveDraftRequest, SealedAdapter, ShowAdapterRequest, StatsReply, StatsRequest,
     StatusReply, StatusRequest, StopReply, StopRequest, UnlockReply, UnlockRequest,
 };
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::hub::Hub;
 use super::idle;
-use super::{adapters, ask, chat, connect, doctor, numbers, status, unlock};
+use super::{adapters, ask, chat, connect, doctor, numbers, portable, status, unlock};
 use crate::faults::blocking;
 use crate::learn::{Context, Events, Learner};
 
@@ -69,6 +70,7 @@ impl Aside for Service {
     type AskStream = Stream<AskEvent>;
     type LearnStream = Stream<LearnEvent>;
     type EvaluateStream = Stream<EvaluateEvent>;
+    type ForgetStream = Stream<LearnEvent>;
     type ConnectStream = Stream<ConnectEvent>;
 
     async fn status(&self, _: Request<StatusRequest>) -> Answer<StatusReply> {
@@ -147,6 +149,24 @@ impl Aside for Service {
     async fn evaluate(&self, request: Request<EvaluateRequest>) -> Answer<Self::EvaluateStream> {
         let request = request.into_inner();
         self.learner(|learner, context, events| learner.evaluate(context, request, events))
+    }
+
+    async fn list_sources(&self, _: Request<ListSourcesRequest>) -> Answer<ListSourcesReply> {
+        Ok(Response::new(adapters::sources(&self.0).await?))
+    }
+
+    async fn forget(&self, request: Request<ForgetRequest>) -> Answer<Self::ForgetStream> {
+        let request = request.into_inner();
+        self.0.give_way().await;
+        self.learner(|learner, context, events| learner.forget(context, request, events))
+    }
+
+    async fn export_adapter(&self, request: Request<ExportAdapterRequest>) -> Answer<SealedAdapter> {
+        Ok(Response::new(portable::export(&self.0, request.into_inner()).await?))
+    }
+
+    async fn import_adapter(&self, request: Request<SealedAdapter>) -> Answer<Adapter> {
+        Ok(Response::new(portable::import(&self.0, request.into_inner()).await?))
     }
 
     async fn stats(&self, _: Request<StatsRequest>) -> Answer<StatsReply> {

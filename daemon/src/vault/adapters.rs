@@ -1,13 +1,14 @@
 //! Adapter versions: stored with their numbers, put in use in the same commit, verified when read, rolled back.
 
 use super::decisions::{Decision, DecisionRow, record};
+use super::forget::drop_tainted;
 use super::lessons::{HIDDEN, highest_lesson};
 use super::{Result, Vault, VaultError, meta_number, put_meta};
 use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Version in use; 0 is base.
-const IN_USE: &str = "adapter.in_use";
+pub(super) const IN_USE: &str = "adapter.in_use";
 /// Newest lesson that a training has seen.
 pub(super) const TRAINED: &str = "lessons.trained";
 /// Promoted versions that are kept.
@@ -133,10 +134,14 @@ impl Vault {
             let against = meta_number(t, IN_USE)?;
             let in_use = if decision.promote { version } else { against };
             put_meta(t, IN_USE, &in_use.to_le_bytes())?;
-            put_meta(t, TRAINED, &new.watermark.to_le_bytes())?;
-            t.execute("DELETE FROM checkpoint", [])?;
+            // One that came from outside knows none of our lessons and ends no training.
+            if new.watermark > 0 {
+                put_meta(t, TRAINED, &new.watermark.to_le_bytes())?;
+                t.execute("DELETE FROM checkpoint", [])?;
+            }
             if decision.promote {
                 put_meta(t, HIDDEN, &0i64.to_le_bytes())?;
+                drop_tainted(t)?;
             }
             let Decision { verdict, by, numbers, .. } = decision.clone();
             let (version, against) = (version.cast_unsigned(), against.cast_unsigned());

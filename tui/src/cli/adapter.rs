@@ -6,17 +6,18 @@ use aside_config::Paths;
 use aside_daemon_api::client::Rpc;
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{
-    AdapterLogRequest, EvaluateDone, EvaluateRequest, ListAdaptersRequest, RollbackRequest,
-    ShowAdapterRequest, evaluate_event,
+    AdapterLogRequest, EvaluateDone, EvaluateRequest, ListAdaptersRequest, ListSourcesRequest,
+    RollbackRequest, ShowAdapterRequest, evaluate_event,
 };
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::progress::Meter;
 use super::report::{
-    AdapterReport, DecisionReport, EvalReport, adapter_line, adapter_page, decision_line, evaluation_line,
+    AdapterReport, DecisionReport, EvalReport, SourceReport, adapter_line, adapter_page, decision_line,
+    evaluation_line, source_line,
 };
-use super::{learn, output, unlock};
+use super::{learn, output, portable, unlock};
 
 /// Shows, measures and rolls back versions of the side network
 #[derive(Debug, Args)]
@@ -60,6 +61,45 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Lists what was learned from: imported files, and conversations by number
+    Sources {
+        /// One array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forgets what was learned from a conversation or an imported file, and learns anew from the rest
+    Forget {
+        /// Number of a conversation or name of a file, as `aside adapter sources` lists them
+        #[arg(value_name = "CONVERSATION|FILE")]
+        source: String,
+        /// One event a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes a version into a file that a passphrase seals
+    Export {
+        /// Where to; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The one in use when left out
+        #[arg(long)]
+        version: Option<u64>,
+        /// Reads the passphrase from a file instead of asking
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Puts a version from such a file in use
+    Import {
+        /// Where from
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Reads the passphrase from a file instead of asking
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// One object
+        #[arg(long)]
+        json: bool,
+    },
     /// Goes back to an older version; 0 is base
     Rollback {
         /// The one before the one in use when left out
@@ -79,7 +119,11 @@ impl Adapter {
             | Action::Show { json, .. }
             | Action::Eval { json, .. }
             | Action::Log { json }
+            | Action::Sources { json }
+            | Action::Forget { json, .. }
+            | Action::Import { json, .. }
             | Action::Rollback { json, .. } => json,
+            Action::Export { .. } => false,
         }
     }
 
@@ -106,6 +150,16 @@ impl Adapter {
                 print_evaluation(&done, json)?;
             }
             Action::Log { .. } => log(unlock::open(paths).await?, json).await?,
+            Action::Sources { .. } => sources(unlock::open(paths).await?, json).await?,
+            Action::Forget { source, .. } => return learn::forget(paths, &source, json).await,
+            Action::Export { file, version, passphrase_file } => {
+                portable::export(paths, &file, version, passphrase_file).await?;
+            }
+            Action::Import { file, passphrase_file, .. } => {
+                let adapter = portable::import(paths, &file, passphrase_file).await?;
+                let text = format!("Version {} ({}) is in use.", adapter.version, adapter.variant);
+                print(&adapter, json, &text)?;
+            }
             Action::Rollback { version, .. } => {
                 let request = RollbackRequest { version };
                 let adapter = unlock::open(paths).await?.rollback(request).await?.into_inner();
@@ -144,6 +198,21 @@ async fn log(mut rpc: Rpc, json: bool) -> Result<(), Failure> {
     }
     for decision in &decisions {
         output::line(&decision_line(decision))?;
+    }
+    Ok(())
+}
+
+async fn sources(mut rpc: Rpc, json: bool) -> Result<(), Failure> {
+    let sources = rpc.list_sources(ListSourcesRequest {}).await?.into_inner().sources;
+    if json {
+        output::json(&sources.iter().map(SourceReport::from).collect::<Vec<_>>())?;
+        return Ok(());
+    }
+    if sources.is_empty() {
+        output::notice("Nothing is learned yet; teach it with: aside learn FILE");
+    }
+    for source in &sources {
+        output::line(&source_line(source))?;
     }
     Ok(())
 }

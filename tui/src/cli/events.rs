@@ -49,6 +49,15 @@ pub(crate) enum Event<'a> {
         /// The command that repairs it, or empty.
         repair: &'a str,
     },
+    /// What was forgotten.
+    Forgotten {
+        /// Turns.
+        lessons: u32,
+        /// Rows of all memories.
+        rows: u64,
+        /// Versions that were trained with them.
+        versions: &'a [u64],
+    },
     /// A file that `learn` took in.
     Imported {
         /// Its name.

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use aside_config::{Paths, VARIANTS};
-use aside_daemon_api::client::Rpc;
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{
-    LearnDone, LearnFile, LearnImported, LearnRequest, LearningState, PauseLearningRequest, StatusReply,
-    StatusRequest, learn_event,
+    ForgetRequest, Forgotten, LearnDone, LearnEvent, LearnFile, LearnImported, LearnRequest, LearningState,
+    ListSourcesRequest, PauseLearningRequest, StatusReply, StatusRequest, forget_request, learn_event,
 };
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use tonic::{Response, Status, Streaming};
 
 use super::events::Event;
 use super::exit::{Exit, Failure};
@@ -59,15 +59,35 @@ impl Learn {
         }
         let files = self.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
         let request = LearnRequest { files, variant: self.variant.unwrap_or_default(), seed: self.seed };
-        let rpc = unlock::open(paths).await?;
-        let mut meter = Meter::new(self.json);
-        tokio::select! {
-            ended = follow(rpc, request, self.json, &mut meter) => ended,
-            // Dropping the stream stops the training; its last checkpoint is kept.
-            _ = tokio::signal::ctrl_c() => {
-                meter.tell("Stopped. Go on with: aside learn --now");
-                Err(Failure::Interrupted)
-            }
+        let mut rpc = unlock::open(paths).await?;
+        until_stopped(self.json, async move || rpc.learn(request).await).await
+    }
+}
+
+/// Forgets a source and learns anew.
+pub(crate) async fn forget(paths: &Paths, source: &str, json: bool) -> Result<Exit, Failure> {
+    let mut rpc = unlock::open(paths).await?;
+    let sources = rpc.list_sources(ListSourcesRequest {}).await?.into_inner().sources;
+    let file = sources.iter().any(|s| s.conversation == 0 && s.name == source);
+    let what = match source.parse() {
+        Ok(conversation) if !file => forget_request::What::Conversation(conversation),
+        _ => forget_request::What::File(source.to_owned()),
+    };
+    until_stopped(json, async move || rpc.forget(ForgetRequest { what: Some(what) }).await).await
+}
+
+/// Follows a stream of learning to its end, or to Ctrl+C.
+async fn until_stopped(
+    json: bool,
+    begin: impl AsyncFnOnce() -> Result<Response<Streaming<LearnEvent>>, Status>,
+) -> Result<Exit, Failure> {
+    let mut meter = Meter::new(json);
+    tokio::select! {
+        ended = follow(begin, json, &mut meter) => ended,
+        // Dropping the stream stops the training; its last checkpoint is kept.
+        _ = tokio::signal::ctrl_c() => {
+            meter.tell("Stopped. Go on with: aside learn --now");
+            Err(Failure::Interrupted)
         }
     }
 }
@@ -105,12 +125,22 @@ pub(crate) fn standing(status: &StatusReply) -> String {
     }
 }
 
-async fn follow(mut rpc: Rpc, request: LearnRequest, json: bool, meter: &mut Meter) -> Result<Exit, Failure> {
-    let mut events = rpc.learn(request).await?.into_inner();
+async fn follow(
+    begin: impl AsyncFnOnce() -> Result<Response<Streaming<LearnEvent>>, Status>,
+    json: bool,
+    meter: &mut Meter,
+) -> Result<Exit, Failure> {
+    let mut events = begin().await?.into_inner();
     while let Some(event) = events.message().await? {
         match event.event {
             Some(learn_event::Event::Imported(file)) if json => output::json(&Event::imported(&file))?,
             Some(learn_event::Event::Imported(file)) => meter.tell(&imported(&file)),
+            Some(learn_event::Event::Forgotten(gone)) if json => output::json(&Event::Forgotten {
+                lessons: gone.lessons,
+                rows: gone.rows,
+                versions: &gone.versions,
+            })?,
+            Some(learn_event::Event::Forgotten(gone)) => meter.tell(&forgotten(&gone)),
             Some(learn_event::Event::Progress(progress)) => meter.show(&progress)?,
             Some(learn_event::Event::Done(done)) => {
                 *meter = Meter::Silent;
@@ -156,6 +186,20 @@ fn finish(done: &LearnDone, json: bool) -> std::io::Result<()> {
         ))?;
     }
     adapter.held_out.as_ref().map_or(Ok(()), |n| output::line(&format!("Held out: {}.", evaluation_line(n))))
+}
+
+/// What forgetting does and what it does not, as exactly as it is known.
+fn forgotten(gone: &Forgotten) -> String {
+    let Forgotten { lessons, rows, versions } = gone;
+    let mut text = format!("{lessons} turns are forgotten; {rows} rows left the memory.");
+    if !versions.is_empty() {
+        text.push_str(&format!(
+            " {} versions were trained with them; a new one is trained without them now, and then they are deleted. Not \
+             undone: exported files, backups of the vault, and what the cloud computed at the time.",
+            versions.len()
+        ));
+    }
+    text
 }
 
 fn imported(file: &LearnImported) -> String {

@@ -16,6 +16,7 @@ mod learn;
 mod logging;
 mod man;
 mod output;
+mod portable;
 mod progress;
 mod report;
 mod secret;

@@ -171,6 +171,41 @@ pub(crate) fn decision_line(d: &proto::AdapterDecision) -> String {
     )
 }
 
+/// What was learned from, as `adapter sources --json` prints it.
+#[derive(Debug, Serialize)]
+pub(crate) struct SourceReport<'a> {
+    /// Number of a conversation; null for a file.
+    conversation: Option<i64>,
+    /// Its title, or the file's name.
+    name: &'a str,
+    /// Unix seconds.
+    created: i64,
+    lessons: u32,
+    tokens: u64,
+}
+
+impl<'a> From<&'a proto::LessonSource> for SourceReport<'a> {
+    fn from(s: &'a proto::LessonSource) -> Self {
+        Self {
+            conversation: Some(s.conversation).filter(|id| *id != 0),
+            name: &s.name,
+            created: s.created,
+            lessons: s.lessons,
+            tokens: s.tokens,
+        }
+    }
+}
+
+/// One line of `adapter sources`.
+pub(crate) fn source_line(source: &proto::LessonSource) -> String {
+    let which = if source.conversation == 0 {
+        format!("file  {}", source.name)
+    } else {
+        format!("{:>4}  {}", source.conversation, source.name)
+    };
+    format!("{which}  ({} turns, {} tokens)", source.lessons, source.tokens)
+}
+
 /// One line of `adapter list`.
 pub(crate) fn adapter_line(adapter: &proto::Adapter) -> String {
     let mark = if adapter.in_use { '*' } else { ' ' };

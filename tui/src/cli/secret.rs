@@ -1,7 +1,7 @@
 //! Passphrases: from the file that `ASIDE_PASSPHRASE_FILE` names, or typed without echo.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aside_daemon_api::fault::{Fault, codes};
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, read};
@@ -17,17 +17,42 @@ pub(crate) fn from_file() -> Result<Option<String>, Failure> {
     let Some(path) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from) else {
         return Ok(None);
     };
-    let text = std::fs::read_to_string(&path).map_err(|cause| {
-        let message = format!("cannot read the passphrase in {} ({VARIABLE}): {cause}", path.display());
+    in_file(&path, VARIABLE).map(Some)
+}
+
+/// The one line of a file; `named` is what named it.
+fn in_file(path: &Path, named: &str) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|cause| {
+        let message = format!("cannot read the passphrase in {} ({named}): {cause}", path.display());
         Fault::new(codes::LOCKED, message)
     })?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
-        let message = format!("{} ({VARIABLE}) holds no passphrase", path.display());
+        let message = format!("{} ({named}) holds no passphrase", path.display());
         return Err(Fault::new(codes::LOCKED, message).into());
     }
-    Ok(Some(text.to_owned()))
+    Ok(text.to_owned())
+}
+
+/// The passphrase of a sealed file: from `file`, or asked for, twice when it seals.
+pub(crate) fn passphrase(file: Option<&Path>, seals: bool) -> Result<String, Failure> {
+    const OPTION: &str = "--passphrase-file";
+    if let Some(file) = file {
+        return in_file(file, OPTION);
+    }
+    if !can_ask() {
+        let fault =
+            Fault::new(codes::BAD_REQUEST, "a sealed file needs a passphrase, and there is no terminal");
+        return Err(fault.repair("aside adapter export FILE --passphrase-file FILE").into());
+    }
+    tokio::task::block_in_place(|| {
+        let first = ask("Passphrase of the file: ")?;
+        if seals && ask("Once more: ")? != first {
+            return Err(Fault::new(codes::BAD_REQUEST, "the two are not the same").into());
+        }
+        Ok(first)
+    })
 }
 
 /// Whether a person can be asked: stderr shows the question, and there is a terminal to type in.

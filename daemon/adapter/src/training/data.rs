@@ -50,7 +50,7 @@ impl<'a> Data<'a> {
         let mut turns = Vec::new();
         let mut first = 0;
         // Both passes go over all turns.
-        let passes = if job.variant.remembers() { 2 } else { 1 };
+        let passes = if job.variant.remembers() && job.settings.memory { 2 } else { 1 };
         let total = passes * train.len() as u64;
         let mut read = |done: u64| {
             tell(Progress { done, total, stage: "reading the lessons".to_owned(), nll: None, gated: false });
@@ -67,7 +67,7 @@ impl<'a> Data<'a> {
             first += turn.targets.len();
         }
         // An always-open variant needs no gate, hence no folds.
-        let folds = if job.variant.gated() { folds } else { 0 };
+        let folds = if job.variant.gated() && job.settings.cross_fit { folds } else { 0 };
         Ok(Self { turns, folds, batch: job.settings.batch.max(1), seed: job.seed, memory })
     }
 

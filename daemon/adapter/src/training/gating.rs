@@ -21,6 +21,18 @@ impl Training<'_> {
         if !self.job.variant.gated() {
             return Ok(None);
         }
+        if !self.job.settings.cross_fit {
+            let [_, ridge, ..] = RIDGES;
+            return if self.gains.iter().all(|g| *g == 0.0) {
+                Ok(None)
+            } else {
+                self.fit_on(&self.tokens(|_| true), ridge).map(Some)
+            };
+        }
+        // What only one fold holds was never seen from outside: nothing shows where opening pays, and it stays closed.
+        if (0..self.folds()).filter(|fold| !self.tokens(|f| f == *fold).gain.is_empty()).count() < 2 {
+            return Ok(None);
+        }
         let lambda = self.job.settings.lambda;
         let mut best: Option<(f64, f64, Vec<f32>)> = None;
         for ridge in RIDGES {

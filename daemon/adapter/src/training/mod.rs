@@ -219,6 +219,11 @@ impl<'a> Training<'a> {
                 self.network = SideNetwork::from_values(self.job.shape, &best.values)?;
                 self.epoch = best.epoch;
             }
+            if !self.job.settings.cross_fit {
+                let all: Vec<usize> = (0..self.data.turns().len()).collect();
+                self.gains = self.losses(&all)?.iter().map(|l| (l.base - l.open) as f32).collect();
+                self.gate = self.fit_gate()?;
+            }
             self.finished = true;
             return Ok(());
         }

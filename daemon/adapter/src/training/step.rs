@@ -3,6 +3,7 @@
 use super::data::LOGITS_AT_ONCE;
 use super::{Training, WARM_START};
 use crate::error::Result;
+use crate::job::Objective;
 use crate::loss::{Fixed, gradient, log_softmax, score};
 use crate::memory::Mixed;
 use crate::optimiser::schedule;
@@ -73,7 +74,7 @@ impl Training<'_> {
     fn probabilities(&self, batch: &Gathered, at: u64, total: u64) -> Result<Vec<f32>> {
         let warm = (at as f64) < WARM_START * total as f64;
         match &self.gate {
-            Some(gate) if !warm => {
+            Some(gate) if !warm && self.job.settings.objective != Objective::Straight => {
                 let z = batch.z.flatten_all()?.to_vec1::<f32>()?;
                 Ok(z.chunks_exact(self.job.shape.hidden).map(|z| gate.probability(z)).collect())
             }
@@ -108,7 +109,9 @@ impl Training<'_> {
                 let p = p.get(token).copied().unwrap_or(1.0);
                 let none = Mixed::default();
                 let mixed = if self.job.settings.joint { mixed } else { &none };
-                let fixed = Fixed { base: base_row, base_target: *base_target, target: *target, mixed };
+                let expected = self.job.settings.objective == Objective::Expected;
+                let (base_target, target) = (*base_target, *target);
+                let fixed = Fixed { base: base_row, base_target, target, mixed, expected };
                 gradient(logits, &fixed, p, kappa, scale);
             }
             pieces.push(Tensor::from_vec(logits, (count, vocab), &Device::Cpu)?.matmul(&self.dense)?);

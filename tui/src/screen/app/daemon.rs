@@ -99,7 +99,7 @@ impl App {
     fn learn(&mut self, event: Learn) {
         match event {
             Learn::Progress(progress) => self.learning = Some(progress),
-            Learn::Imported(_) => {}
+            Learn::Imported(_) | Learn::Forgotten(_) => {}
             Learn::Done(done) => {
                 self.learning = None;
                 self.note(Meaning::Good, learned(&done));

@@ -45,6 +45,7 @@ impl Aside for Script {
     type AskStream = Stream<AskEvent>;
     type LearnStream = Stream<LearnEvent>;
     type EvaluateStream = Stream<EvaluateEvent>;
+    type ForgetStream = Stream<LearnEvent>;
     type ConnectStream = Stream<ConnectEvent>;
 
     async fn watch(&self, _: Request<StatusRequest>) -> Reply<Self::WatchStream> {
@@ -118,6 +119,22 @@ impl Aside for Script {
     }
 
     async fn show_adapter(&self, _: Request<ShowAdapterRequest>) -> Reply<Adapter> {
+        Err(Status::unimplemented("adapters"))
+    }
+
+    async fn list_sources(&self, _: Request<ListSourcesRequest>) -> Reply<ListSourcesReply> {
+        Err(Status::unimplemented("sources"))
+    }
+
+    async fn forget(&self, _: Request<ForgetRequest>) -> Reply<Self::ForgetStream> {
+        Err(Status::unimplemented("sources"))
+    }
+
+    async fn export_adapter(&self, _: Request<ExportAdapterRequest>) -> Reply<SealedAdapter> {
+        Err(Status::unimplemented("adapters"))
+    }
+
+    async fn import_adapter(&self, _: Request<SealedAdapter>) -> Reply<Adapter> {
         Err(Status::unimplemented("adapters"))
     }
 

@@ -1,0 +1,182 @@
+//! What is trained and measured: the product, its parts, the alternatives of the method, less and less material, other
+//! people's adapters, and the decisions of an idle machine.
+
+use std::time::Instant;
+
+use aside_adapter::{
+    Adapter, Bar, Job, LAMBDA, Objective, Part, Settings, Training, Turn, Variant, Verdict, compare, decide,
+    evaluate, gate_scores, pairs,
+};
+use aside_daemon::kit::Kit;
+
+use crate::Fallible;
+use crate::results::{Numbers, Row};
+
+/// The product: network and memory.
+pub(crate) const BOTH: &str = "both";
+/// The product with `learning.budget = 0.5`.
+pub(crate) const HALF: &str = "both, budget 50 %";
+/// Parts and alternatives, each one switch away from the product.
+pub(crate) const SWITCHES: [&str; 6] =
+    ["memory", "network", "not joint", "expected loss", "straight side training", "gate on the same tokens"];
+/// Lesson tokens of the learning curve.
+pub(crate) const CURVE: [usize; 4] = [500, 1_000, 2_000, 4_000];
+/// Lesson tokens between two looks of an idle machine.
+const IDLE_STEP: usize = 1_000;
+
+/// Settings of an arm.
+fn settings(arm: &str) -> Settings {
+    let product = Settings::of(Variant::Spa);
+    match arm {
+        // A network that is not trained stays newborn, and a newborn is the backbone.
+        "memory" => Settings { rate: 0.0, epochs: 1, ..product },
+        "network" => Settings { memory: false, ..Settings::of(Variant::FullSeparation) },
+        "not joint" => Settings { joint: false, ..product },
+        "expected loss" => Settings { objective: Objective::Expected, ..product },
+        "straight side training" => Settings { objective: Objective::Straight, ..product },
+        "gate on the same tokens" => Settings { cross_fit: false, ..product },
+        _ => product,
+    }
+}
+
+/// Trains an arm on lessons.
+pub(crate) fn train(kit: &Kit, arm: &str, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
+    let job = Job {
+        shape: kit.shape(),
+        variant: Variant::Spa,
+        settings: settings(arm),
+        turns: turns.to_vec(),
+        parent: None,
+        seed,
+    };
+    let mut training = Training::new(&job, kit.head())?;
+    while training.step()?.is_some() {}
+    Ok(training.finish()?.adapter)
+}
+
+/// Measures on unseen turns.
+pub(crate) fn measure(kit: &Kit, adapter: &Adapter, test: &[Turn]) -> Fallible<(Numbers, Numbers, Numbers)> {
+    // Row ids of lessons and test conversations must not meet.
+    let foreign: Vec<Turn> = test.iter().cloned().map(|t| Turn { conversation: u64::MAX, ..t }).collect();
+    let part =
+        |own: bool| evaluate(Some(adapter), kit.head(), foreign.iter().filter(|t| t.own == own), LAMBDA);
+    let (own, replies) = (part(true)?, part(false)?);
+    Ok((own.joined(replies).into(), own.into(), replies.into()))
+}
+
+/// A row of results.
+pub(crate) fn row(
+    kit: &Kit,
+    who: (&str, &str),
+    arm: &str,
+    seed: u64,
+    lessons: &[Turn],
+    trained: (&Adapter, f64),
+    test: &[Turn],
+) -> Fallible<Row> {
+    let (adapter, seconds) = trained;
+    let (all, own, replies) = measure(kit, adapter, test)?;
+    Ok(Row {
+        kind: who.0.to_owned(),
+        user: who.1.to_owned(),
+        arm: arm.to_owned(),
+        seed,
+        lessons: tokens(lessons) as u64,
+        all,
+        own,
+        replies,
+        auroc: auroc(gate_scores(adapter, kit.head(), test)?),
+        seconds,
+        promoted: false,
+    })
+}
+
+pub(crate) fn tokens(turns: &[Turn]) -> usize {
+    turns.iter().map(|t| t.targets.len()).sum()
+}
+
+/// The first lessons, up to so many tokens.
+pub(crate) fn first(turns: &[Turn], room: usize) -> Vec<Turn> {
+    let mut sum = 0;
+    let within = |t: &&Turn| {
+        sum += t.targets.len();
+        sum <= room
+    };
+    turns.iter().take_while(within).cloned().collect()
+}
+
+/// Probability that a token worth opening has a higher gate probability than one that is not.
+fn auroc(mut scores: Vec<(f32, f64)>) -> f64 {
+    scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut below, mut pairs, mut good) = (0.0, 0.0, 0.0);
+    for (_, gain) in &scores {
+        if *gain > LAMBDA {
+            pairs += below;
+            good += 1.0;
+        } else {
+            below += 1.0;
+        }
+    }
+    if good * below > 0.0 { pairs / (good * below) } else { 0.5 }
+}
+
+/// An idle machine as lessons come in: a candidate after every step, promoted by the rule. One row a step, with what
+/// is in use before (`open` holds its gated cost on the test part) and the candidate (`gated` holds its own).
+pub(crate) fn idle(kit: &Kit, who: (&str, &str), lessons: &[Turn], test: &[Turn]) -> Fallible<Vec<Row>> {
+    let mut in_use: Option<Adapter> = None;
+    let mut rows = Vec::new();
+    let foreign: Vec<Turn> = test.iter().cloned().map(|t| Turn { conversation: u64::MAX, ..t }).collect();
+    let cost = |adapter: Option<&Adapter>| evaluate(adapter, kit.head(), &foreign, LAMBDA);
+    for step in 1.. {
+        let seen = first(lessons, step * IDLE_STEP);
+        if tokens(&seen) + IDLE_STEP / 2 < step * IDLE_STEP {
+            break;
+        }
+        let started = Instant::now();
+        let candidate = train(kit, BOTH, &seen, step as u64)?;
+        let held_out: Vec<&Turn> = seen.iter().filter(|t| t.part == Part::HeldOut).collect();
+        // What is in use knows newer lessons by its memory, as it would in the product.
+        let mut current = in_use.take();
+        if let Some(current) = &mut current {
+            current.remember(&seen.iter().skip(known(current, &seen)).cloned().collect::<Vec<_>>());
+        }
+        let found = compare(&pairs(&candidate, current.as_ref(), kit.head(), held_out, LAMBDA)?, 0);
+        let promoted = decide(&found, Bar::Sure) == Verdict::Promote;
+        let (before, after) = (cost(current.as_ref())?, cost(Some(&candidate))?);
+        let all = Numbers {
+            tokens: after.tokens,
+            base: after.nll_base,
+            open: before.gated_cost,
+            gated: after.gated_cost,
+            rate: after.open_rate,
+        };
+        rows.push(Row {
+            kind: who.0.to_owned(),
+            user: who.1.to_owned(),
+            arm: "idle".to_owned(),
+            seed: step as u64,
+            lessons: tokens(&seen) as u64,
+            all,
+            own: Numbers::default(),
+            replies: Numbers::default(),
+            auroc: 0.0,
+            seconds: started.elapsed().as_secs_f64(),
+            promoted,
+        });
+        in_use = if promoted { Some(candidate) } else { current };
+    }
+    Ok(rows)
+}
+
+/// Turns whose rows an adapter's memory holds: it learned the first ones, all of them.
+fn known(adapter: &Adapter, turns: &[Turn]) -> usize {
+    let mut rows = adapter.memory_rows();
+    turns
+        .iter()
+        .take_while(|t| {
+            let fits = rows >= t.targets.len();
+            rows = rows.saturating_sub(t.targets.len());
+            fits
+        })
+        .count()
+}

@@ -1,0 +1,195 @@
+//! What the method is worth to real people: `measure` trains and measures, resumably; `report` makes the tables and the
+//! plot of `tests/personal/README.md` out of the results.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
+
+mod arms;
+mod people;
+mod plot;
+mod report;
+mod results;
+mod states;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use aside_adapter::Adapter;
+use clap::{Parser, Subcommand};
+
+use arms::{BOTH, CURVE, HALF, SWITCHES};
+use results::Results;
+use states::{Encoder, Lessons};
+
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Results, one JSON object a line
+    #[arg(long, default_value = "results.jsonl")]
+    results: PathBuf,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Trains and measures what the results lack
+    Measure {
+        /// Folder of persona_users.jsonl.gz and irc_users.jsonl.gz
+        #[arg(long)]
+        data: PathBuf,
+        /// Seeds
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+        /// Only the first so many people of each kind
+        #[arg(long, default_value_t = usize::MAX)]
+        people: usize,
+    },
+    /// Writes README's tables to standard output and the learning curve to an SVG file
+    Report {
+        #[arg(long, default_value = "curve.svg")]
+        plot: PathBuf,
+    },
+}
+
+fn main() -> Fallible<()> {
+    let Arguments { results, action } = Arguments::parse();
+    let mut results = Results::open(&results)?;
+    match action {
+        Action::Measure { data, seeds, people } => {
+            let mut encoder = Encoder::new()?;
+            let mut all = people::people(&data)?;
+            let mut seen = std::collections::BTreeMap::new();
+            all.retain(|person| {
+                let count = seen.entry(person.kind).or_insert(0);
+                *count += 1;
+                *count <= people
+            });
+            let mut known = Vec::new();
+            for person in &all {
+                let lessons = encoder.lessons(person)?;
+                let counts = (arms::tokens(&lessons.train), arms::tokens(&lessons.test));
+                eprintln!(
+                    "{} {}: {} lesson tokens, {} test tokens",
+                    person.kind, person.name, counts.0, counts.1
+                );
+                known.push(Known { who: (person.kind, &person.name), lessons });
+            }
+            measure(&encoder, &known, seeds, &mut results)
+        }
+        Action::Report { plot } => {
+            std::fs::write(plot, plot::curve(&results.rows))?;
+            print!("{}", report::tables(&results.rows));
+            Ok(())
+        }
+    }
+}
+
+struct Known<'a> {
+    who: (&'a str, &'a str),
+    lessons: Lessons,
+}
+
+/// The most telling first: a run that is stopped has measured something whole.
+fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Results) -> Fallible<()> {
+    let mut own = Vec::new();
+    for person in people {
+        own.push(one(encoder, person, BOTH, 1, results)?);
+    }
+    others(encoder, people, &own, results)?;
+    for arm in SWITCHES.into_iter().take(2) {
+        for person in people {
+            one(encoder, person, arm, 1, results)?;
+        }
+    }
+    for seed in 2..=seeds {
+        for person in people {
+            one(encoder, person, BOTH, seed, results)?;
+        }
+    }
+    for arm in SWITCHES.into_iter().skip(2) {
+        for person in people {
+            one(encoder, person, arm, 1, results)?;
+        }
+    }
+    for person in people {
+        for room in CURVE.into_iter().filter(|room| *room < arms::tokens(&person.lessons.train)) {
+            let lessons = arms::first(&person.lessons.train, room);
+            let arm = format!("first {room}");
+            if !results.has(person.who.1, &arm, 1) {
+                let adapter = arms::train(&encoder.kit, BOTH, &lessons, 1)?;
+                let trained = (&adapter, 0.0);
+                let test = &person.lessons.test;
+                results.add(arms::row(&encoder.kit, person.who, &arm, 1, &lessons, trained, test)?)?;
+            }
+        }
+    }
+    for person in people.iter().filter(|p| p.who.0 == "persona") {
+        if !results.has(person.who.1, "idle", 1) {
+            let Lessons { train, test } = &person.lessons;
+            for row in arms::idle(&encoder.kit, person.who, train, test)? {
+                results.add(row)?;
+            }
+        }
+    }
+    for seed in 2..=seeds {
+        for arm in SWITCHES.into_iter().take(2) {
+            for person in people {
+                one(encoder, person, arm, seed, results)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Trains an arm for a person and measures it; nothing where the results have it, but the product of seed 1, which
+/// others are measured with.
+fn one(
+    encoder: &Encoder,
+    person: &Known<'_>,
+    arm: &str,
+    seed: u64,
+    results: &mut Results,
+) -> Fallible<Option<Adapter>> {
+    let (kit, name) = (&encoder.kit, person.who.1);
+    let done = results.has(name, arm, seed);
+    if done && (arm, seed) != (BOTH, 1) {
+        return Ok(None);
+    }
+    let Lessons { train, test } = &person.lessons;
+    let started = Instant::now();
+    let adapter = arms::train(kit, arm, train, seed)?;
+    let seconds = started.elapsed().as_secs_f64();
+    if !done {
+        let row = arms::row(kit, person.who, arm, seed, train, (&adapter, seconds), test)?;
+        eprintln!("{name} {arm} {seed}: {:.2} % gated, {:.0} s", row.all.gated_percent(), seconds);
+        results.add(row)?;
+    }
+    if arm == BOTH && !results.has(name, HALF, seed) {
+        let held = Adapter::from_bytes(&adapter.to_bytes()?)?.within(0.5);
+        results.add(arms::row(kit, person.who, HALF, seed, train, (&held, seconds), test)?)?;
+    }
+    Ok(Some(adapter))
+}
+
+/// Everybody's test part with everybody else's adapter of the same kind.
+fn others(
+    encoder: &Encoder,
+    people: &[Known<'_>],
+    adapters: &[Option<Adapter>],
+    results: &mut Results,
+) -> Fallible<()> {
+    for person in people {
+        for (other, adapter) in people.iter().zip(adapters) {
+            let arm = format!("of {}", other.who.1);
+            let Some(adapter) = adapter else { continue };
+            let own = person.who.1 == other.who.1;
+            if own || person.who.0 != other.who.0 || results.has(person.who.1, &arm, 1) {
+                continue;
+            }
+            let (kit, test) = (&encoder.kit, &person.lessons.test);
+            results.add(arms::row(kit, person.who, &arm, 1, &other.lessons.train, (adapter, 0.0), test)?)?;
+        }
+    }
+    Ok(())
+}
