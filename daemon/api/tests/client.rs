@@ -57,6 +57,9 @@ fake! {
     unlock(UnlockRequest) -> UnlockReply;
     list_conversations(ListConversationsRequest) -> ListConversationsReply;
     get_conversation(GetConversationRequest) -> Conversation;
+    rate(RateRequest) -> RateReply;
+    switch(SwitchRequest) -> ConversationHead;
+    use_adapter(UseAdapterRequest) -> UseAdapterReply;
     save_draft(SaveDraftRequest) -> SaveDraftReply;
     learn(LearnRequest) -> Self::LearnStream;
     list_adapters(ListAdaptersRequest) -> ListAdaptersReply;

@@ -8,8 +8,10 @@ use super::import::{self, Import, Line, Role};
 use crate::faults::blocking;
 use crate::vault::{ImportOutcome, LessonInput, MessageRow, SourceInput, Vault, VaultError};
 
-/// Weights of lessons (method, section 5): what the user imports, what the user says, what nobody judged.
+/// Weights of lessons (method, section 5): what the user imports, approves or wrote instead, what the user says, what
+/// nobody judged. A reply that the user rejected is no lesson.
 const IMPORTED: f64 = 1.0;
+const APPROVED: f64 = 1.0;
 const OWN: f64 = 0.5;
 const UNRATED: f64 = 0.05;
 /// Longest message that is a lesson, in bytes: a pasted log is nobody's words.
@@ -123,8 +125,14 @@ fn chat(messages: &[MessageRow]) -> Result<SourceInput, VaultError> {
     let mut lessons = Vec::new();
     for ((turn, message), content) in (0..).zip(taken).zip(known.contents) {
         let own = message.role == "user";
-        if message.text.len() <= LONGEST && (own || !message.interrupted) {
-            let weight = if own { OWN } else { UNRATED };
+        let weight = match message.rating.as_str() {
+            _ if own => Some(OWN),
+            "good" | "edited" => Some(APPROVED),
+            "bad" => None,
+            _ if message.interrupted => None,
+            _ => Some(UNRATED),
+        };
+        if let Some(weight) = weight.filter(|_| message.text.len() <= LONGEST) {
             lessons.push(LessonInput { turn, own, weight, message: Some(message.id), content });
         }
     }
@@ -147,6 +155,7 @@ mod tests {
             created: 0,
             attempt: 0,
             interrupted,
+            rating: String::new(),
             marks: Vec::new(),
             stats: None,
         }
@@ -169,6 +178,21 @@ mod tests {
         assert_eq!(lines[4].content, "q3");
         let lessons: Vec<_> = input.lessons.iter().map(|l| (l.turn, l.own, l.weight)).collect();
         assert_eq!(lessons, [(0, true, 0.5), (1, false, 0.05), (2, true, 0.5), (4, true, 0.5)]);
+    }
+
+    #[test]
+    fn what_the_person_thinks_of_a_reply_is_its_weight() {
+        let rated = |rating: &str, interrupted| MessageRow {
+            rating: rating.into(),
+            ..message("assistant", "a", interrupted)
+        };
+        let weight = |rating: &str, interrupted| {
+            let input = chat(&[message("user", "q", false), rated(rating, interrupted)]).unwrap();
+            input.lessons.get(1).map(|l| l.weight)
+        };
+        assert_eq!((weight("good", false), weight("edited", false)), (Some(1.0), Some(1.0)));
+        assert_eq!((weight("good", true), weight("bad", false)), (Some(1.0), None));
+        assert_eq!((weight("", false), weight("", true)), (Some(0.05), None));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use aside_daemon_api::proto::{Adapter, AdapterLogReply, ListAdaptersReply, ListS
 use super::hub::Hub;
 use crate::faults::blocking;
 use crate::learn::{adapter, base, decision, source};
+use crate::vault::Vault;
 
 /// All versions, base first.
 pub(super) async fn list(hub: &Hub) -> Result<ListAdaptersReply, Fault> {
@@ -42,6 +43,22 @@ pub(super) async fn rollback(hub: &Hub, version: Option<u64>) -> Result<Adapter,
     .await?;
     hub.changed();
     if now == 0 { Ok(base(0)) } else { show(hub, now).await }
+}
+
+/// Name of the switch that turns the adapter off, in the vault.
+const OFF: &str = "adapter.off";
+
+/// Turns the adapter off everywhere, or on again.
+pub(super) async fn switch(hub: &Hub, on: bool) -> Result<(), Fault> {
+    let vault = hub.open_vault()?;
+    blocking(move || vault.put_meta(OFF, &[u8::from(!on)])).await?;
+    hub.changed();
+    Ok(())
+}
+
+/// Whether the person turned it off.
+pub(super) fn off(vault: &Vault) -> crate::vault::Result<bool> {
+    Ok(vault.meta(OFF)?.is_some_and(|value| value == [1]))
 }
 
 /// Every decision about what is in use, oldest first.

@@ -10,6 +10,7 @@ use aside_config::GatePlace;
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{AskDone, AskEvent, AskNotice, AskRequest, AskStarted, Seconds, ask_event};
 
+use super::adapters;
 use super::chat::{self, Stored};
 use super::hub::{Hub, InUse};
 use crate::cloud::{Connected, Key, random};
@@ -42,7 +43,7 @@ pub(super) async fn ask(hub: Arc<Hub>, request: AskRequest, sink: Sink) {
 async fn answer(hub: &Arc<Hub>, request: AskRequest, sink: &Sink) -> Result<(), Fault> {
     let wanted = wanted(hub, &request)?;
     let vault = hub.open_vault()?;
-    let in_use = hub.adapter().await?;
+    let in_use = allowed(hub, &vault, &request).await?;
     // Before anything is stored: a variant that cannot be served is a mistake of the request.
     planned(hub, &wanted, &in_use)?;
     let (stored, _running) = if request.private {
@@ -67,6 +68,18 @@ async fn answer(hub: &Arc<Hub>, request: AskRequest, sink: &Sink) -> Result<(), 
     kept?;
     send(sink, ask_event::Event::Done(done(&outcome.text, ended.as_str(), &outcome.account))).await;
     Ok(())
+}
+
+/// The adapter, unless the person keeps it out: everywhere, or of this conversation.
+async fn allowed(hub: &Arc<Hub>, vault: &Vault, request: &AskRequest) -> Result<InUse, Fault> {
+    let conversation =
+        if request.private { None } else { chat::resolve(vault, request.conversation).await? };
+    let vault = vault.clone();
+    let out = blocking(move || {
+        let of_this = |id| vault.conversation(id).map(|row| !row.switches.use_adapter);
+        Ok(adapters::off(&vault)? || conversation.map_or(Ok(false), of_this)?)
+    });
+    if out.await? { Ok(InUse::default()) } else { hub.adapter().await }
 }
 
 struct Job<'a> {

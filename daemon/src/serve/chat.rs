@@ -1,14 +1,14 @@
 //! Conversations in the vault: what a question is stored as, what the model is shown, what history tells.
 
 use aside_daemon_api::fault::{Fault, codes};
-use aside_daemon_api::proto::{self, AskRequest, ConversationHead, Source, Span};
+use aside_daemon_api::proto::{self, AskRequest, ConversationHead, RateRequest, Source, Span, SwitchRequest};
 
 use super::ask::finished;
 use crate::cloud::random;
 use crate::faults::blocking;
 use crate::kit::Message;
 use crate::now;
-use crate::vault::{Begun, ConversationRow, MessageRow, TokenMark, Vault};
+use crate::vault::{Begun, ConversationRow, MessageRow, Switches, TokenMark, Vault};
 
 /// Characters of a title.
 const TITLE: usize = 60;
@@ -141,6 +141,44 @@ pub(super) async fn get(vault: Vault, id: i64) -> Result<proto::Conversation, Fa
     .await
 }
 
+/// Keeps what the person thinks of the last answer.
+pub(super) async fn rate(vault: &Vault, request: RateRequest) -> Result<i64, Fault> {
+    let RateRequest { conversation, rating, text } = request;
+    let bad = |why: &str| Err(Fault::new(codes::BAD_REQUEST, why));
+    match rating.as_str() {
+        "edited" if text.trim().is_empty() => return bad("an edited answer says something"),
+        "" | "good" | "bad" | "edited" => {}
+        _ => return bad("an answer is good, bad or edited"),
+    }
+    let id = existing(vault, conversation).await?;
+    let vault = vault.clone();
+    blocking(move || {
+        let edited = (rating == "edited").then_some(text.as_str());
+        vault.rate(id, &rating, edited, now())
+    })
+    .await
+}
+
+/// Sets what may happen with a conversation, and tells how it stands.
+pub(super) async fn switch(vault: &Vault, request: SwitchRequest) -> Result<ConversationHead, Fault> {
+    let id = existing(vault, request.conversation).await?;
+    let vault = vault.clone();
+    blocking(move || {
+        let Switches { learn, use_adapter } = vault.conversation(id)?.switches;
+        let (learn, use_adapter) =
+            (request.learn.unwrap_or(learn), request.use_adapter.unwrap_or(use_adapter));
+        vault.set_switches(id, Switches { learn, use_adapter })?;
+        Ok(head(&vault.conversation(id)?))
+    })
+    .await
+}
+
+/// The conversation that is meant, which must be there.
+async fn existing(vault: &Vault, wanted: i64) -> Result<i64, Fault> {
+    let found = resolve(vault, wanted).await?;
+    found.ok_or_else(|| Fault::new(codes::NOT_FOUND, "there is no conversation yet"))
+}
+
 fn head(row: &ConversationRow) -> ConversationHead {
     ConversationHead {
         id: row.id,
@@ -148,6 +186,8 @@ fn head(row: &ConversationRow) -> ConversationHead {
         created: row.created,
         updated: row.updated,
         messages: row.messages,
+        learn: row.switches.learn,
+        use_adapter: row.switches.use_adapter,
     }
 }
 
@@ -157,6 +197,7 @@ fn message(row: MessageRow) -> proto::Message {
         role: row.role,
         created: row.created,
         interrupted: row.interrupted,
+        rating: row.rating,
         spans: row.marks.iter().filter(|mark| mark.end > mark.start).map(span).collect(),
         done: row.stats.as_ref().map(|stats| finished(&row.text, stats)),
         text: row.text,
@@ -180,6 +221,7 @@ mod tests {
             created: 0,
             attempt: 0,
             interrupted: false,
+            rating: String::new(),
             marks: Vec::new(),
             stats: None,
         }

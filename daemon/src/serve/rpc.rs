@@ -6,12 +6,13 @@ use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::aside_server::Aside;
 use aside_daemon_api::proto::{
     Adapter, AdapterLogReply, AdapterLogRequest, AskEvent, AskRequest, ConnectEvent, ConnectRequest,
-    Conversation, DoctorReply, DoctorRequest, EvaluateEvent, EvaluateRequest, ExportAdapterRequest,
-    ForgetRequest, GetConversationRequest, InitReply, InitRequest, LearnEvent, LearnRequest,
-    ListAdaptersReply, ListAdaptersRequest, ListConversationsReply, ListConversationsRequest,
-    ListSourcesReply, ListSourcesRequest, PauseLearningReply, PauseLearningRequest, RollbackRequest,
-    SaveDraftReply, SaveDraftRequest, SealedAdapter, ShowAdapterRequest, StatsReply, StatsRequest,
-    StatusReply, StatusRequest, StopReply, StopRequest, UnlockReply, UnlockRequest,
+    Conversation, ConversationHead, DoctorReply, DoctorRequest, EvaluateEvent, EvaluateRequest,
+    ExportAdapterRequest, ForgetRequest, GetConversationRequest, InitReply, InitRequest, LearnEvent,
+    LearnRequest, ListAdaptersReply, ListAdaptersRequest, ListConversationsReply, ListConversationsRequest,
+    ListSourcesReply, ListSourcesRequest, PauseLearningReply, PauseLearningRequest, RateReply, RateRequest,
+    RollbackRequest, SaveDraftReply, SaveDraftRequest, SealedAdapter, ShowAdapterRequest, StatsReply,
+    StatsRequest, StatusReply, StatusRequest, StopReply, StopRequest, SwitchRequest, UnlockReply,
+    UnlockRequest, UseAdapterReply, UseAdapterRequest,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -117,6 +118,23 @@ impl Aside for Service {
         let vault = self.0.open_vault()?;
         blocking(move || vault.save_draft(conversation, &text)).await?;
         Ok(Response::new(SaveDraftReply {}))
+    }
+
+    async fn rate(&self, request: Request<RateRequest>) -> Answer<RateReply> {
+        let answer = chat::rate(&self.0.open_vault()?, request.into_inner()).await?;
+        self.0.changed();
+        Ok(Response::new(RateReply { answer }))
+    }
+
+    async fn switch(&self, request: Request<SwitchRequest>) -> Answer<ConversationHead> {
+        let head = chat::switch(&self.0.open_vault()?, request.into_inner()).await?;
+        self.0.changed();
+        Ok(Response::new(head))
+    }
+
+    async fn use_adapter(&self, request: Request<UseAdapterRequest>) -> Answer<UseAdapterReply> {
+        adapters::switch(&self.0, request.into_inner().on).await?;
+        Ok(Response::new(UseAdapterReply {}))
     }
 
     async fn learn(&self, request: Request<LearnRequest>) -> Answer<Self::LearnStream> {

@@ -28,11 +28,12 @@ pub(super) async fn now(hub: &Hub) -> StatusReply {
     };
     let model_id = cloud.model.as_ref().map(|model| model.id.clone()).unwrap_or_default();
     let numbers = match open {
-        None => (0, 0, false),
+        None => (0, 0, false, false),
         Some(vault) => {
             let read = move || {
                 let pending = vault.lesson_totals(&model_id)?.pending_tokens;
-                Ok((pending, vault.version_in_use()?, super::idle::paused(&vault)?))
+                let off = super::adapters::off(&vault)?;
+                Ok((pending, vault.version_in_use()?, super::idle::paused(&vault)?, off))
             };
             blocking(read).await.unwrap_or_default()
         }
@@ -53,6 +54,7 @@ pub(super) async fn now(hub: &Hub) -> StatusReply {
         adapter_version: numbers.1,
         learning_why: why,
         learning_paused: numbers.2,
+        adapter_off: numbers.3,
         ..StatusReply::default()
     };
     reply.set_vault(state);

@@ -19,6 +19,17 @@ pub struct ConversationRow {
     pub seed: u64,
     /// Number of messages.
     pub messages: u32,
+    /// See [`Switches`].
+    pub switches: Switches,
+}
+
+/// What may happen with a conversation that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    /// It may be learned from.
+    pub learn: bool,
+    /// The adapter may take part in its answers.
+    pub use_adapter: bool,
 }
 
 /// One message.
@@ -36,6 +47,8 @@ pub struct MessageRow {
     pub attempt: u32,
     /// Ended early by a cancel or a crash.
     pub interrupted: bool,
+    /// What the person thinks of it: "", "good", "bad" or "edited".
+    pub rating: String,
     /// Provenance; empty for questions.
     pub marks: Vec<TokenMark>,
     /// Measured when the answer was finished.
@@ -72,7 +85,8 @@ pub struct Begun {
 }
 
 const CONVERSATION: &str = "SELECT id, title, created, updated, seed,
-    (SELECT count(*) FROM message m WHERE m.conversation = c.id AND m.attempt = 0) FROM conversation c";
+    (SELECT count(*) FROM message m WHERE m.conversation = c.id AND m.attempt = 0), learn, use_adapter
+    FROM conversation c";
 
 fn conversation_row(r: &Row<'_>) -> rusqlite::Result<ConversationRow> {
     Ok(ConversationRow {
@@ -82,6 +96,7 @@ fn conversation_row(r: &Row<'_>) -> rusqlite::Result<ConversationRow> {
         updated: r.get(3)?,
         seed: r.get::<_, i64>(4)?.cast_unsigned(),
         messages: r.get(5)?,
+        switches: Switches { learn: r.get(6)?, use_adapter: r.get(7)? },
     })
 }
 
@@ -236,6 +251,45 @@ impl Vault {
         })
     }
 
+    /// Sets what may happen with a conversation.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`].
+    pub fn set_switches(&self, id: i64, switches: Switches) -> Result<()> {
+        let Switches { learn, use_adapter } = switches;
+        self.write("switches", |t| {
+            let set = "UPDATE conversation SET learn = ?2, use_adapter = ?3 WHERE id = ?1";
+            match t.execute(set, params![id, learn, use_adapter])? {
+                0 => Err(VaultError::NotFound(format!("conversation {id}"))),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// What the person thinks of the last answer of a conversation; an edited text takes its place, and nobody but the
+    /// person chose its words then. Gives the answer's id.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] without an answer.
+    pub fn rate(&self, conversation: i64, rating: &str, edited: Option<&str>, now: i64) -> Result<i64> {
+        self.write("rating", |t| {
+            let last = messages(t, conversation)?.pop();
+            let answer = last.filter(|m| m.role != "user" && !m.text.is_empty()).map(|m| m.id);
+            let answer = answer.ok_or_else(|| VaultError::NotFound("an answer to rate".into()))?;
+            t.execute("UPDATE message SET rating = ?2 WHERE id = ?1", params![answer, rating])?;
+            if let Some(text) = edited {
+                t.execute(
+                    "UPDATE message SET text = ?2, marks = x'', interrupted = 0 WHERE id = ?1",
+                    params![answer, text],
+                )?;
+                t.execute("DELETE FROM shipped WHERE message = ?1", [answer])?;
+            }
+            // It is taken in again, with another weight.
+            t.execute("UPDATE conversation SET updated = ?2 WHERE id = ?1", params![conversation, now])?;
+            Ok(answer)
+        })
+    }
+
     /// The draft of a conversation; 0 is the one not started yet.
     ///
     /// # Errors
@@ -291,7 +345,7 @@ fn again(t: &rusqlite::Transaction<'_>, conversation: i64) -> Result<(i64, u32)>
 fn messages(c: &Connection, conversation: i64) -> Result<Vec<MessageRow>> {
     let mut statement = c.prepare(
         "SELECT id, role, text, created, attempt, interrupted, marks, tokens, open, side, changed, transmissions,
-         cloud_us, device_us, net_us, bytes_up, bytes_down, adapter, reason
+         cloud_us, device_us, net_us, bytes_up, bytes_down, adapter, reason, rating
          FROM message WHERE conversation = ?1 ORDER BY id",
     )?;
     let mut rows = statement.query([conversation])?;
@@ -304,6 +358,7 @@ fn messages(c: &Connection, conversation: i64) -> Result<Vec<MessageRow>> {
             created: r.get(3)?,
             attempt: r.get(4)?,
             interrupted: r.get(5)?,
+            rating: r.get(19)?,
             marks: marks::from_bytes(&r.get::<_, Vec<u8>>(6)?)?,
             stats: stats(r)?,
         };

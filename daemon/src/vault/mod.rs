@@ -32,7 +32,7 @@ mod sources;
 mod totals;
 
 pub use adapters::{AdapterRow, Checkpoint, InUse, NewAdapter};
-pub use chat::{AnswerStats, Begun, ConversationRow, MessageRow};
+pub use chat::{AnswerStats, Begun, ConversationRow, MessageRow, Switches};
 pub use decisions::{Decision, DecisionRow};
 pub use error::{Result, VaultError};
 pub use forget::{Forgotten, SourceSummary, Wanted};

@@ -12,3 +12,5 @@ ALTER TABLE checkpoint ADD COLUMN seed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE checkpoint ADD COLUMN variant TEXT NOT NULL DEFAULT '';
 -- Bytes of states that were dropped to keep the cache below its limit.
 ALTER TABLE state ADD COLUMN evicted INTEGER NOT NULL DEFAULT 0;
+-- What the person thinks of an answer: '' (nothing said), 'good', 'bad' or 'edited' (the text is theirs then).
+ALTER TABLE message ADD COLUMN rating TEXT NOT NULL DEFAULT '';

@@ -229,7 +229,8 @@ fn add_lessons(
         "SELECT 1 FROM lesson l JOIN source s ON s.id = l.source
          WHERE l.content = ?1 AND s.import IS NOT NULL AND s.import <> ?2 LIMIT 1",
     )?;
-    let mut there = t.prepare("SELECT id, part, content FROM lesson WHERE source = ?1 AND turn = ?2")?;
+    let mut there =
+        t.prepare("SELECT id, part, content, weight FROM lesson WHERE source = ?1 AND turn = ?2")?;
     let mut keep = t.prepare("UPDATE lesson SET own = ?2, weight = ?3, message = ?4 WHERE id = ?1")?;
     let mut drop = t.prepare("DELETE FROM lesson WHERE id = ?1")?;
     let mut insert = t.prepare(
@@ -243,20 +244,22 @@ fn add_lessons(
             continue;
         }
         let LessonInput { turn, own, weight, message, content } = lesson;
-        let old: Option<(i64, u8, Vec<u8>)> =
-            there.query_row(params![source, turn], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).optional()?;
+        let old: Option<(i64, u8, Vec<u8>, f64)> = there
+            .query_row(params![source, turn], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+            .optional()?;
+        let judged = |weight: f64| weight >= JUDGED;
         let part = match old {
-            Some((id, _, before)) if before == *content => {
+            Some((id, _, before, was)) if before == *content && judged(was) == judged(*weight) => {
                 keep.execute(params![id, own, weight, message])?;
                 continue;
             }
-            // Other words in its place are a new lesson of the same part.
-            Some((id, part, _)) => {
+            // Other words in its place, or the first verdict on it, make a new lesson of the same part.
+            Some((id, part, ..)) => {
                 drop.execute([id])?;
                 part
             }
             None => {
-                let Some(counter) = counters.get_mut(usize::from(*weight >= JUDGED)) else { continue };
+                let Some(counter) = counters.get_mut(usize::from(judged(*weight))) else { continue };
                 *counter += 1;
                 part(*counter - 1)
             }

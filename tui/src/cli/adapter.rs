@@ -7,7 +7,7 @@ use aside_daemon_api::client::Rpc;
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{
     AdapterLogRequest, EvaluateDone, EvaluateRequest, ListAdaptersRequest, ListSourcesRequest,
-    RollbackRequest, ShowAdapterRequest, evaluate_event,
+    RollbackRequest, ShowAdapterRequest, UseAdapterRequest, evaluate_event,
 };
 use clap::{Args, Subcommand};
 
@@ -61,6 +61,10 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Turns the adapter off: base answers everywhere, and nothing is lost
+    Off,
+    /// Turns the adapter on again
+    On,
     /// Lists what was learned from: imported files, and conversations by number
     Sources {
         /// One array
@@ -123,7 +127,7 @@ impl Adapter {
             | Action::Forget { json, .. }
             | Action::Import { json, .. }
             | Action::Rollback { json, .. } => json,
-            Action::Export { .. } => false,
+            Action::Export { .. } | Action::On | Action::Off => false,
         }
     }
 
@@ -150,6 +154,16 @@ impl Adapter {
                 print_evaluation(&done, json)?;
             }
             Action::Log { .. } => log(unlock::open(paths).await?, json).await?,
+            action @ (Action::On | Action::Off) => {
+                let on = matches!(action, Action::On);
+                unlock::open(paths).await?.use_adapter(UseAdapterRequest { on }).await?;
+                let text = if on {
+                    "The adapter takes part in answers again."
+                } else {
+                    "The adapter is off: base answers. On again: aside adapter on"
+                };
+                output::line(text)?;
+            }
             Action::Sources { .. } => sources(unlock::open(paths).await?, json).await?,
             Action::Forget { source, .. } => return learn::forget(paths, &source, json).await,
             Action::Export { file, version, passphrase_file } => {

@@ -18,6 +18,7 @@ mod man;
 mod output;
 mod portable;
 mod progress;
+mod rate;
 mod report;
 mod secret;
 pub(crate) mod start;
@@ -59,6 +60,7 @@ Exit codes: 0 done, 1 failure, 2 usage, 3 vault locked or absent, 4 cloud away, 
 enum Command {
     Ask(ask::Ask),
     Learn(learn::Learn),
+    Rate(rate::Rate),
     Adapter(adapter::Adapter),
     Stats(stats::Stats),
     Init(init::Init),
@@ -98,6 +100,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         None => chat(paths).await,
         Some(Command::Ask(command)) => command.run(&paths).await,
         Some(Command::Learn(command)) => command.run(&paths).await,
+        Some(Command::Rate(command)) => command.run(&paths).await,
         Some(Command::Adapter(command)) => command.run(&paths).await,
         Some(Command::Stats(command)) => command.run(&paths).await,
         Some(Command::Init(command)) => command.run(&paths).await,
@@ -160,7 +163,7 @@ impl Command {
             Self::Config(command) => command.json(),
             Self::Daemon(command) => command.json(),
             Self::Cloud(command) => command.json(),
-            Self::Completions(_) | Self::Man(_) => false,
+            Self::Rate(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }

@@ -16,6 +16,11 @@ pub(crate) enum Action {
     List,
     Marks,
     Again,
+    Good,
+    Bad,
+    Edit,
+    LearnHere,
+    AdapterHere,
     Learn,
     Help,
     PageUp,
@@ -142,6 +147,41 @@ pub(crate) const COMMANDS: &[Command] = &[
         what: "answer the last question again",
     },
     Command {
+        action: Action::Good,
+        places: CHAT,
+        chords: &[],
+        slash: Some("/good"),
+        what: "the last answer is one to learn from",
+    },
+    Command {
+        action: Action::Bad,
+        places: CHAT,
+        chords: &[],
+        slash: Some("/bad"),
+        what: "never learn from the last answer",
+    },
+    Command {
+        action: Action::Edit,
+        places: CHAT,
+        chords: &[],
+        slash: Some("/edit"),
+        what: "rewrite the last answer as it should be",
+    },
+    Command {
+        action: Action::LearnHere,
+        places: CHAT,
+        chords: &[],
+        slash: Some("/learnable"),
+        what: "learn from this conversation, or not",
+    },
+    Command {
+        action: Action::AdapterHere,
+        places: CHAT,
+        chords: &[],
+        slash: Some("/adapter"),
+        what: "let the adapter take part here, or not",
+    },
+    Command {
         action: Action::Marks,
         places: CHAT,
         chords: &[ctrl('t'), key(KeyCode::F(2))],
@@ -244,7 +284,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         places: CHAT,
         chords: &[key(KeyCode::Esc)],
         slash: None,
-        what: "put away an error",
+        what: "put away an error; give up an edit",
     },
 ];
 
@@ -347,7 +387,7 @@ mod tests {
     #[test]
     fn completions_narrow_down() {
         let names = |typed| completions(typed).iter().filter_map(|c| c.slash).collect::<Vec<_>>();
-        assert_eq!(names("/l"), ["/list", "/learn"]);
+        assert_eq!(names("/l"), ["/list", "/learn", "/learnable"]);
         assert_eq!(names("/new"), ["/new"]);
         assert!(names("new").is_empty());
         assert!(names("/newer").is_empty());

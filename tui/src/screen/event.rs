@@ -56,6 +56,8 @@ pub(crate) enum Event {
     Learn(proto::learn_event::Event),
     /// Learning failed.
     LearnFailed(Problem),
+    /// How the conversation's switches stand now.
+    Switched(proto::ConversationHead),
     /// Something else failed.
     Failed(Problem),
 }
@@ -81,6 +83,10 @@ pub(crate) enum Effect {
     Unlock(String),
     /// Find out whether there is a keyring.
     ProbeKeyring,
+    /// Keep what the person thinks of the last answer.
+    Rate(proto::RateRequest),
+    /// Set what may happen with the conversation.
+    Switch(proto::SwitchRequest),
     /// Train on what is there.
     Learn,
     /// Leave.

@@ -134,6 +134,10 @@ pub(super) async fn simple(client: Client, effect: Effect, events: Events) {
         Effect::Open(id) => {
             get(client, id).await.map(|found| Some(Event::Opened(found))).map_err(Event::Failed)
         }
+        Effect::Rate(request) => rate(client, request).await.map(|()| None).map_err(Event::Failed),
+        Effect::Switch(request) => {
+            switch(client, request).await.map(|head| Some(Event::Switched(head))).map_err(Event::Failed)
+        }
         Effect::Init { key, passphrase } => init(client, key, passphrase).await.map_err(Event::NotMade),
         Effect::Unlock(passphrase) => unlock(client, passphrase).await.map_err(Event::NotUnlocked),
         Effect::ProbeKeyring => Ok(Some(Event::Keyring(has_keyring(client).await))),
@@ -165,6 +169,17 @@ async fn restore(mut client: Client) -> Result<Option<proto::Conversation>, Prob
         client.list_conversations(proto::ListConversationsRequest { limit: 1 }).await.map_err(problem)?;
     let Some(head) = newest.into_inner().conversations.into_iter().next() else { return Ok(None) };
     Ok(Some(get(client, head.id).await?).filter(draft))
+}
+
+async fn rate(mut client: Client, request: proto::RateRequest) -> Result<(), Problem> {
+    client.rate(request).await.map(|_| ()).map_err(problem)
+}
+
+async fn switch(
+    mut client: Client,
+    request: proto::SwitchRequest,
+) -> Result<proto::ConversationHead, Problem> {
+    client.switch(request).await.map(tonic::Response::into_inner).map_err(problem)
 }
 
 async fn init(mut client: Client, key: &str, passphrase: String) -> Result<Option<Event>, Problem> {

@@ -77,7 +77,7 @@ fn versions_are_verified_and_rolled_back() {
     vault.put_checkpoint(&checkpoint).unwrap();
     assert_eq!(vault.checkpoint().unwrap(), Some(checkpoint));
     for n in 1..=7u64 {
-        assert_eq!(vault.add_adapter(&adapter(&[n as u8; 9], 0), &promoted(), 1).unwrap(), n);
+        assert_eq!(vault.add_adapter(&adapter(&[n as u8; 9], 1), &promoted(), 1).unwrap(), n);
     }
     assert_eq!(vault.checkpoint().unwrap(), None);
     assert_eq!(vault.adapters().unwrap().iter().map(|a| a.version).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);

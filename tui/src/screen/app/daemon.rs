@@ -35,6 +35,7 @@ impl App {
             Event::Unlocked => return self.opened_vault(),
             Event::Keyring(there) => self.keyring(there),
             Event::Learn(event) => self.learn(event),
+            Event::Switched(head) => self.switched(&head),
             Event::LearnFailed(problem) => {
                 self.learning = None;
                 self.problem = Some(problem);

@@ -30,7 +30,8 @@ impl App {
     /// Keeps the draft, if it changed since it was kept.
     pub(super) fn keep_draft(&mut self) -> Option<Effect> {
         let text = self.composer.text();
-        if text == self.drafts.kept || !self.vault_open() {
+        // An answer that is being rewritten is no message on its way.
+        if text == self.drafts.kept || self.editing || !self.vault_open() {
             return None;
         }
         self.drafts.kept.clone_from(&text);

@@ -7,7 +7,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::{App, Areas, Overlay};
 use crate::screen::commands::{self, Action, Place};
 use crate::screen::event::Effect;
-use crate::screen::transcript::{Entry, State, View};
+use crate::screen::transcript::{Entry, Rating, State, View};
 
 /// A Ctrl+C that comes this soon after the end of an answer came too late for it.
 const TOO_LATE: Duration = Duration::from_millis(700);
@@ -93,6 +93,11 @@ impl App {
             Action::List => self.list(),
             Action::Learn => self.ask_to_learn(),
             Action::Again => self.again(),
+            Action::Good => self.rate(Rating::Good),
+            Action::Bad => self.rate(Rating::Bad),
+            Action::Edit => self.edit_answer(),
+            Action::LearnHere => self.switch_learning(),
+            Action::AdapterHere => self.switch_adapter(),
             Action::Marks => {
                 self.marks = !self.marks;
                 Vec::new()
@@ -109,6 +114,9 @@ impl App {
             }
             Action::Dismiss => {
                 self.problem = None;
+                if std::mem::take(&mut self.editing) {
+                    self.composer.set("");
+                }
                 Vec::new()
             }
             Action::Up | Action::Down | Action::Choose | Action::Close => Vec::new(),
@@ -140,6 +148,9 @@ impl App {
         self.problem = None;
         self.typed();
         self.composer.set("");
+        if std::mem::take(&mut self.editing) {
+            return self.edited(text);
+        }
         if let Some(command) = commands::slash(&text) {
             return self.act(command.action);
         }

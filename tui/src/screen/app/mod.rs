@@ -7,6 +7,7 @@ mod daemon;
 mod draft;
 mod keys;
 mod overlay;
+mod rate;
 
 use std::time::Duration;
 
@@ -54,6 +55,10 @@ pub(crate) struct App {
     /// Learning that was asked for here.
     pub(crate) learning: Option<proto::LearnProgress>,
     pub(crate) problem: Option<Problem>,
+    /// The composer holds the last answer, to be written as it should have been.
+    pub(crate) editing: bool,
+    /// It may be learned from this conversation, and the adapter may take part in it.
+    switches: (bool, bool),
     drafts: draft::Drafts,
     asked: u64,
     /// A refused question is not sent again before this time.
@@ -88,6 +93,8 @@ impl App {
             answered_by: String::new(),
             learning: None,
             problem: None,
+            editing: false,
+            switches: (true, true),
             drafts: draft::Drafts::default(),
             asked: 0,
             retry: Duration::ZERO,

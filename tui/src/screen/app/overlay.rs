@@ -109,6 +109,7 @@ impl App {
             return;
         }
         let head = conversation.head.unwrap_or_default();
+        self.take_switches(&head);
         self.conversation = head.id;
         self.title = head.title;
         let entries: Vec<Entry> = conversation.messages.into_iter().map(Entry::stored).collect();

@@ -100,6 +100,13 @@ fn said(app: &App) -> (String, Meaning) {
 
 /// Why nothing comes yet.
 fn waiting(app: &App) -> String {
+    if app.editing {
+        return format!(
+            "{} keeps your version of the answer, {} gives up",
+            key_of(Action::Send),
+            key_of(Action::Dismiss)
+        );
+    }
     if app.turn.is_some() {
         return format!("{} stops the answer", key_of(Action::Stop));
     }
@@ -161,6 +168,7 @@ fn parts(app: &App) -> Vec<Part> {
     let rate = app.last.and_then(|tally| tally.rate()).map(|rate| format!("{rate:.0} tok/s"));
     let open = app.last.and_then(|tally| tally.open_rate()).map(|rate| format!("open {:.0}%", 100.0 * rate));
     let adapter = status.filter(|s| s.vault() == proto::VaultState::Open).map(|s| match s.adapter_version {
+        _ if s.adapter_off => "adapter off".to_owned(),
         0 => "adapter: base".to_owned(),
         version => format!("adapter {version}"),
     });

@@ -64,6 +64,12 @@ fn happen(bench: &mut Bench, what: &str) {
             let conversation = proto::Conversation { draft: rest.to_owned(), ..Default::default() };
             bench.send(Event::Restored(conversation));
         }
+        "switched" => {
+            let mut on = rest.split(' ').map(|word| word == "on");
+            let (learn, use_adapter) = (on.next().unwrap(), on.next().unwrap());
+            let head = proto::ConversationHead { learn, use_adapter, ..head(7, "this one", 2) };
+            bench.send(Event::Switched(head));
+        }
         "learned" => {
             let adapter = proto::Adapter { version: 3, lesson_tokens: 812, ..Default::default() };
             let done = proto::LearnDone {
@@ -85,6 +91,8 @@ fn short(effect: &Effect) -> String {
         Effect::Ask(_, request) => format!("ask {:?} in {}", request.text, request.conversation),
         Effect::Cancel(_) => "cancel".to_owned(),
         Effect::SaveDraft { conversation, text } => format!("draft {text:?} in {conversation}"),
+        Effect::Rate(r) => format!("rate {} {:?} in {}", r.rating, r.text, r.conversation),
+        Effect::Switch(r) => format!("switch {:?} {:?} in {}", r.learn, r.use_adapter, r.conversation),
         Effect::Restore => "restore".to_owned(),
         Effect::List => "list".to_owned(),
         Effect::Open(id) => format!("open {id}"),
@@ -144,7 +152,7 @@ fn flow(steps: &[(&str, &str, &str)]) {
     ("started", "", "=cancel|one"),
     ("", "two<ret>", "=ask \"two\" in 7"),
 ])]
-#[case::twice_leaves_also_before_it_began(&[("up", "one<ret>", ""), ("", "<C-c>", "="), ("", "<C-c>", "=quit")])]
+#[case::twice_leaves_also_before_it_began(&[("up", "one<ret>", ""), ("", "<C-c>", "="), ("", "<C-c>", "=cancel; quit")])]
 #[case::too_late_for_the_answer(&[
     ("up", "one<ret>", ""),
     ("tick 1; started; base A; done A", "<C-c>", "="),
@@ -158,6 +166,26 @@ fn flow(steps: &[(&str, &str, &str)]) {
     ("up", "one<ret>", ""),
     ("started; base Old; done Old", "<C-r>", "~Old"),
     ("started", "<C-c>", "=cancel|Old"),
+])]
+#[case::an_answer_is_rated(&[
+    ("up", "/good<ret>", "=restore|no finished answer"),
+    ("", "one<ret>", ""),
+    ("started; base A; done A", "/good<ret>", "=rate good \"\" in 7|(good)"),
+    ("", "/bad<ret>", "=rate bad \"\" in 7|(bad)"),
+])]
+#[case::an_answer_is_rewritten(&[
+    ("up", "one<ret>", ""),
+    ("started; base Wrong; done Wrong", "/edit<ret>", "> Wrong|keeps your version"),
+    ("", "<esc>", "=|~> Wrong|~(edited"),
+    ("", "/edit<ret>er<ret>", "=rate edited \"Wronger\" in 7|Wronger|(edited by you)"),
+])]
+#[case::a_conversation_has_switches(&[
+    ("up", "/learnable<ret>", "=restore|has not begun"),
+    ("", "one<ret>", ""),
+    ("started; base A; done A", "/learnable<ret>", "=switch Some(false) None in 7"),
+    ("switched off on", "", "not learned from any more"),
+    ("", "/adapter<ret>", "=switch None Some(false) in 7"),
+    ("switched off off", "/learnable<ret>", "=switch Some(true) None in 7|base answers"),
 ])]
 #[case::leave_when_idle(&[("up", "<C-c>", "=restore; quit")])]
 #[case::leave_before_anything(&[("", "<C-d>", "=quit")])]

@@ -122,6 +122,23 @@ impl Aside for Script {
         Err(Status::unimplemented("adapters"))
     }
 
+    async fn rate(&self, _: Request<RateRequest>) -> Reply<RateReply> {
+        Err(Fault::new("not-found", "no answer").into())
+    }
+
+    async fn switch(&self, request: Request<SwitchRequest>) -> Reply<ConversationHead> {
+        let SwitchRequest { conversation, learn, .. } = request.into_inner();
+        Ok(Response::new(ConversationHead {
+            id: conversation,
+            learn: learn.unwrap_or(true),
+            ..Default::default()
+        }))
+    }
+
+    async fn use_adapter(&self, _: Request<UseAdapterRequest>) -> Reply<UseAdapterReply> {
+        Err(Status::unimplemented("adapters"))
+    }
+
     async fn list_sources(&self, _: Request<ListSourcesRequest>) -> Reply<ListSourcesReply> {
         Err(Status::unimplemented("sources"))
     }

@@ -39,30 +39,57 @@ pub(crate) struct Entry {
     pub(crate) ranges: Ranges,
     pub(crate) state: State,
     pub(crate) tally: Tally,
+    /// What the person thinks of an answer.
+    pub(crate) rating: Rating,
+}
+
+/// What a person thinks of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Rating {
+    /// Nothing said.
+    #[default]
+    None,
+    /// One to learn from.
+    Good,
+    /// None to learn from.
+    Bad,
+    /// Its words are the person's.
+    Edited,
+}
+
+impl Rating {
+    /// The word that travels.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::Edited => "edited",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        [Self::Good, Self::Bad, Self::Edited].into_iter().find(|r| r.word() == word).unwrap_or_default()
+    }
 }
 
 impl Entry {
     /// The person's words.
     pub(crate) fn person(text: String, state: State) -> Self {
-        Self { who: Who::Person, text, ranges: Ranges::default(), state, tally: Tally::default() }
+        let (ranges, tally, rating) = Default::default();
+        Self { who: Who::Person, text, ranges, state, tally, rating }
     }
 
     /// An answer without a word yet.
     pub(crate) fn answer() -> Self {
-        let (text, ranges) = (String::new(), Ranges::default());
-        Self { who: Who::Model, text, ranges, state: State::Open, tally: Tally::default() }
+        let (text, ranges, tally, rating) = Default::default();
+        Self { who: Who::Model, text, ranges, state: State::Open, tally, rating }
     }
 
     /// A note.
     pub(crate) fn note(meaning: Meaning, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self {
-            who: Who::Note(meaning),
-            text,
-            ranges: Ranges::default(),
-            state: State::Done,
-            tally: Tally::default(),
-        }
+        let (ranges, tally, rating) = Default::default();
+        Self { who: Who::Note(meaning), text: text.into(), ranges, state: State::Done, tally, rating }
     }
 
     /// A stored message.
@@ -73,7 +100,8 @@ impl Entry {
         let ranges = Ranges::from_spans(&message.spans, message.text.len());
         let tally = message.done.as_ref().map(Tally::of).unwrap_or_default();
         let state = if message.interrupted { State::Cut("stopped") } else { State::Done };
-        Self { who: Who::Model, text: message.text, ranges, state, tally }
+        let rating = Rating::of(&message.rating);
+        Self { who: Who::Model, text: message.text, ranges, state, tally, rating }
     }
 
     /// Its lines: name, text, a blank one.
@@ -101,6 +129,12 @@ impl Entry {
     }
 
     fn remark(&self) -> &'static str {
+        match self.rating {
+            Rating::None => {}
+            Rating::Good => return " (good)",
+            Rating::Bad => return " (bad)",
+            Rating::Edited => return " (edited by you)",
+        }
         match self.state {
             State::Queued => " (waits to be sent)",
             State::Open if self.text.is_empty() => " ...",

@@ -4,7 +4,7 @@
 mod entry;
 mod view;
 
-pub(crate) use entry::{Entry, State, Who};
+pub(crate) use entry::{Entry, Rating, State, Who};
 pub(crate) use view::View;
 
 use crate::screen::text::Line;
