@@ -116,3 +116,27 @@ fn only_one_daemon_runs_and_many_front_ends_share_it() {
     let answers: Vec<Vec<u8>> = asks.into_iter().map(|c| c.wait_with_output().unwrap().stdout).collect();
     assert!(!answers[0].is_empty() && answers.iter().all(|a| *a == answers[0]));
 }
+
+#[test]
+fn an_answer_is_rated_and_the_adapter_turned_off() {
+    let home = Home::ready(BINARY);
+    let nothing = home.run(&["rate", "good"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    home.ask(&["--max-tokens", "8", "hello"]);
+    home.ok(&["rate", "good"]);
+    home.ok(&["rate", "edited", "Hello to you, too."]);
+    let unfinished = home.run(&["rate", "edited"]);
+    assert_eq!(unfinished.status.code(), Some(2));
+    home.ok(&["learn", "--now"]);
+    // The question and the rewritten answer.
+    assert_eq!(home.json(&["stats"])[0]["lessons"], 2);
+    home.ok(&["rate", "bad"]);
+    home.ok(&["adapter", "off"]);
+    assert_eq!(home.json(&["daemon", "status"])[0]["adapter_off"], true);
+    let answer = home.ask(&["--max-tokens", "8", "hello"]);
+    assert_eq!(answer.side(), 0);
+    assert!(answer.tokens.iter().all(|t| t["p"].is_null()), "no gate ran");
+    home.ok(&["adapter", "on"]);
+    home.ok(&["learn", "--now", "--seed", "2"]);
+    assert_eq!(home.json(&["daemon", "status"])[0]["adapter_off"], false);
+}

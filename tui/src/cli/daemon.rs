@@ -64,6 +64,7 @@ struct Report {
     learning_paused: bool,
     pending_tokens: u64,
     adapter_version: u64,
+    adapter_off: bool,
 }
 
 #[derive(Serialize)]
@@ -192,6 +193,7 @@ fn report(s: &StatusReply) -> Report {
         learning_paused: s.learning_paused,
         pending_tokens: s.pending_tokens,
         adapter_version: s.adapter_version,
+        adapter_off: s.adapter_off,
     }
 }
 
@@ -207,7 +209,11 @@ fn page(s: &StatusReply) -> String {
         format!("cloud     {} {}", s.cloud, with(link(s.link()), &s.link_detail)),
         format!("model     {model}"),
         format!("learning  {}", super::learn::standing(s)),
-        format!("adapter   version {}", s.adapter_version),
+        format!(
+            "adapter   version {}{}",
+            s.adapter_version,
+            if s.adapter_off { ", turned off (aside adapter on)" } else { "" }
+        ),
     ]
     .join("\n")
 }
