@@ -6,13 +6,15 @@ use aside_daemon_api::proto::{LearnEvent, LearnRequest};
 use tokio::sync::{mpsc, watch};
 
 use super::sink::Sink;
-use super::{Context, Progress, fetch, intake, run};
+use super::{Context, Progress, fetch, guard, intake, run};
 
 /// See [`super::Learner::keep_up`].
-pub(super) async fn keep_up(context: &Context, status: &watch::Sender<Progress>) -> Result<(), Fault> {
+pub(super) async fn keep_up(context: &Context, status: &watch::Sender<Progress>) -> Result<bool, Fault> {
     intake::chats(&context.vault).await?;
-    let model = context.cloud.connected(fetch::PATIENCE).await?.model.id;
-    unheard(status, async |sink| fetch::missing(context, &model, sink).await.map(|_| ())).await
+    let connected = context.cloud.connected(fetch::PATIENCE).await?;
+    let model = connected.model.id;
+    unheard(status, async |sink| fetch::missing(context, &model, sink).await.map(|_| ())).await?;
+    guard::watch(context, connected.kit).await
 }
 
 /// See [`super::Learner::learn_by_itself`].

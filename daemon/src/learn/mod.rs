@@ -6,6 +6,7 @@ mod encode;
 mod fetch;
 mod forget;
 mod frame;
+mod guard;
 mod import;
 mod intake;
 mod itself;
@@ -143,12 +144,13 @@ impl Learner {
         Ok(())
     }
 
-    /// Takes in what was chatted and fetches its states, so that the memory knows it; trains nothing.
+    /// Takes in what was chatted and fetches its states, so that the memory knows it; trains nothing. Whether what was
+    /// said shows that the version in use does harm, and it was rolled back.
     ///
     /// # Errors
     /// As [`Self::learn`].
-    pub async fn keep_up(&self, context: &Context) -> Result<(), Fault> {
-        let Ok(_one) = self.busy.try_lock() else { return Ok(()) };
+    pub async fn keep_up(&self, context: &Context) -> Result<bool, Fault> {
+        let Ok(_one) = self.busy.try_lock() else { return Ok(false) };
         let _idle = Idle(&self.progress);
         itself::keep_up(context, &self.progress).await
     }

@@ -102,7 +102,9 @@ mod tests {
     use super::*;
 
     fn lessons(n: i64, weight: f64) -> Vec<LessonSize> {
-        (1..=n).map(|id| LessonSize { id, weight, part: (id % 3) as u8, tokens: 10, bytes: 100 }).collect()
+        (1..=n)
+            .map(|id| LessonSize { id, weight, part: (id % 3) as u8, tokens: 10, bytes: 100, chat: true })
+            .collect()
     }
 
     #[test]
@@ -146,7 +148,7 @@ mod tests {
     fn the_newest_measure() {
         let all = lessons(9, 1.0);
         assert_eq!(newest(&all, 35), BTreeSet::from([7, 8, 9]));
-        let big = [LessonSize { id: 1, weight: 1.0, part: 2, tokens: 99, bytes: 1 }];
+        let big = [LessonSize { id: 1, weight: 1.0, part: 2, tokens: 99, bytes: 1, chat: true }];
         assert!(newest(&big, 35).is_empty());
     }
 }

@@ -12,7 +12,7 @@ use super::prepare::{Prepared, complete, prepare};
 use super::promote::decide_on;
 use super::sink::Sink;
 use super::trainer::{Event, Order, TrainError, Trained, train};
-use super::{Context, fetch, intake, shown};
+use super::{Context, fetch, guard, intake, shown};
 use crate::faults::blocking;
 use crate::kit::Kit;
 use crate::vault::{AdapterRow, Checkpoint, Decision, NewAdapter};
@@ -40,6 +40,7 @@ pub(super) async fn learn(
     let (kit, model) = (connected.kit, connected.model);
     let refused = fetch::missing(context, kit.model(), sink).await?;
     let refused = u32::try_from(refused).unwrap_or(u32::MAX);
+    guard::watch(context, Arc::clone(&kit)).await?;
     let vault = context.vault.clone();
     let tainted = blocking(move || vault.tainted()).await?;
     let bar = if tainted { Bar::Forgetting } else { bar };

@@ -38,7 +38,7 @@ pub(super) async fn rollback(hub: &Hub, version: Option<u64>) -> Result<Adapter,
         if let Some(version) = version.filter(|version| *version > 0) {
             vault.adapter(version)?;
         }
-        vault.use_version(version, crate::now())
+        vault.use_version(version, "you", "{}", crate::now())
     })
     .await?;
     hub.changed();

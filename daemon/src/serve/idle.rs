@@ -109,7 +109,7 @@ fn keep_up(hub: &Arc<Hub>, context: &Context, work: &mut Work) {
         return;
     }
     let (learner, context) = (Arc::clone(&hub.learner), context.clone());
-    start(hub, work, false, async move { learner.keep_up(&context).await.map(|()| false) });
+    start(hub, work, false, async move { learner.keep_up(&context).await });
 }
 
 /// Starts the learner if there may be something new.
@@ -121,7 +121,7 @@ fn learn(hub: &Arc<Hub>, context: Context, work: &mut Work) {
     start(hub, work, true, async move { learner.learn_by_itself(&context).await });
 }
 
-/// Runs `job`, which says whether it made a version, until it ends or is stopped.
+/// Runs `job`, which says whether another version is in use, until it ends or is stopped.
 fn start(
     hub: &Arc<Hub>,
     work: &mut Work,

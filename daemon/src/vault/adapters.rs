@@ -204,11 +204,12 @@ impl Vault {
         Ok(InUse { adapter: None, damaged })
     }
 
-    /// Puts a version in use; `None` is the one that was promoted before the one in use, 0 is base. Gives its number.
+    /// Puts a version in use; `None` is the one that was promoted before the one in use, 0 is base. `by` and `numbers` are
+    /// those of a [`Decision`]. Gives its number.
     ///
     /// # Errors
     /// [`VaultError::NotFound`].
-    pub fn use_version(&self, version: Option<u64>, now: i64) -> Result<u64> {
+    pub fn use_version(&self, version: Option<u64>, by: &str, numbers: &str, now: i64) -> Result<u64> {
         self.write("rollback", |t| {
             let against = meta_number(t, IN_USE)?.cast_unsigned();
             let version = match version {
@@ -225,7 +226,7 @@ impl Vault {
             put_meta(t, HIDDEN, &hidden.to_le_bytes())?;
             let version = version.cast_unsigned();
             let verdict = if version < against { "rolled back" } else { "put in use" }.to_owned();
-            let (by, numbers) = ("you".to_owned(), "{}".to_owned());
+            let (by, numbers) = (by.to_owned(), numbers.to_owned());
             record(t, &DecisionRow { created: now, version, against, verdict, by, numbers })?;
             Ok(version)
         })

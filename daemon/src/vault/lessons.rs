@@ -25,6 +25,8 @@ pub struct LessonSize {
     pub tokens: usize,
     /// Size of its cached states.
     pub bytes: usize,
+    /// Of a conversation of the chat; else imported.
+    pub chat: bool,
 }
 
 /// A lesson with its cached states.
@@ -143,13 +145,14 @@ impl Vault {
     pub fn lesson_sizes(&self, model: &str) -> Result<Vec<LessonSize>> {
         self.read(|c| {
             let mut statement = c.prepare(
-                "SELECT l.id, l.weight, l.part, length(t.targets) / 4, length(t.states)
-                 FROM lesson l JOIN state t ON t.lesson = l.id WHERE t.model = ?1 AND length(t.states) > 0 ORDER BY l.id",
+                "SELECT l.id, l.weight, l.part, length(t.targets) / 4, length(t.states), s.conversation IS NOT NULL
+                 FROM lesson l JOIN source s ON s.id = l.source JOIN state t ON t.lesson = l.id WHERE t.model = ?1 AND length(t.states) > 0 ORDER BY l.id",
             )?;
             let rows = statement.query_map([model], |r| {
                 let size = |column: usize| r.get::<_, i64>(column).map(|n| n as usize);
                 let (tokens, bytes) = (size(3)?, size(4)?);
-                Ok(LessonSize { id: r.get(0)?, weight: r.get(1)?, part: r.get(2)?, tokens, bytes })
+                let (id, weight, part, chat) = (r.get(0)?, r.get(1)?, r.get(2)?, r.get(5)?);
+                Ok(LessonSize { id, weight, part, tokens, bytes, chat })
             })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })

@@ -15,7 +15,7 @@
 //!     vault.put_states(model, &states)?;
 //! }
 //! let version = vault.add_adapter(&new, &decision, now)?;        // used if so decided
-//! vault.use_version(None, now)?;                                 // back
+//! vault.use_version(None, "you", "{}", now)?;                                 // back
 //! ```
 
 mod adapters;

@@ -20,8 +20,8 @@ use super::{output, unlock};
 
 /// Learns from files, or now from what was chatted
 ///
-/// Files are chat JSON Lines (objects with `messages`), exports of ChatGPT or Claude (conversations.json), Markdown or
-/// plain text. The new version is used at once, unless it predicts turns that were held out worse than the one in use;
+/// Files are chat JSON Lines (objects with `messages`), exports of ChatGPT or Claude (conversations.json), a mailbox (mbox:
+/// what its owner wrote), Markdown or plain text. The new version is used at once, unless it predicts turns that were held out worse than the one in use;
 /// `aside adapter rollback` goes back. Ctrl+C stops; `aside learn --now` goes on where it was.
 #[derive(Debug, Args)]
 pub(crate) struct Learn {

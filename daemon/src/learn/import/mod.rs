@@ -3,6 +3,7 @@
 
 mod chat;
 mod export;
+mod mbox;
 mod prose;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ pub(super) enum Format {
     ChatGpt,
     /// Claude's export, `conversations.json`.
     Claude,
+    /// A mailbox: what its owner wrote.
+    Mbox,
 }
 
 impl Format {
@@ -75,6 +78,7 @@ impl Format {
             Self::Markdown => "markdown",
             Self::ChatGpt => "chatgpt",
             Self::Claude => "claude",
+            Self::Mbox => "mbox",
         }
     }
 }
@@ -138,17 +142,8 @@ pub(super) fn read(name: &str, content: &[u8]) -> Result<Import, ImportError> {
     if content.len() > LARGEST {
         return Err(ImportError::TooLarge { name: name.into(), bytes: content.len() });
     }
-    let text = std::str::from_utf8(content)
-        .map_err(|e| ImportError::NotText { name: name.into(), at: e.valid_up_to() })?;
-    let text = text.trim_start_matches('\u{feff}');
-    let import = if let Some(export) = export::read(text) {
-        export
-    } else if is_chat(name, text) {
-        chat::read(text)
-    } else {
-        let format = if is_markdown(name) { Format::Markdown } else { Format::Text };
-        prose::read(format, text)
-    };
+    // A mailbox brings its own encodings.
+    let import = if mbox::is(content) { mbox::read(content) } else { text(name, content)? };
     match import {
         import if !import.conversations.is_empty() => Ok(import),
         import if import.skipped > 0 => {
@@ -156,6 +151,20 @@ pub(super) fn read(name: &str, content: &[u8]) -> Result<Import, ImportError> {
         }
         _ => Err(ImportError::Empty { name: name.into() }),
     }
+}
+
+fn text(name: &str, content: &[u8]) -> Result<Import, ImportError> {
+    let text = std::str::from_utf8(content)
+        .map_err(|e| ImportError::NotText { name: name.into(), at: e.valid_up_to() })?;
+    let text = text.trim_start_matches('\u{feff}');
+    Ok(if let Some(export) = export::read(text) {
+        export
+    } else if is_chat(name, text) {
+        chat::read(text)
+    } else {
+        let format = if is_markdown(name) { Format::Markdown } else { Format::Text };
+        prose::read(format, text)
+    })
 }
 
 fn is_chat(name: &str, text: &str) -> bool {

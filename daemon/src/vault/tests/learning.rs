@@ -81,7 +81,7 @@ fn versions_are_verified_and_rolled_back() {
     }
     assert_eq!(vault.checkpoint().unwrap(), None);
     assert_eq!(vault.adapters().unwrap().iter().map(|a| a.version).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
-    assert_eq!(vault.use_version(None, 5).unwrap(), 6);
+    assert_eq!(vault.use_version(None, "you", "{}", 5).unwrap(), 6);
     assert_eq!(vault.adapter_in_use().unwrap().adapter.unwrap().1, [6; 9]);
     vault
         .write("damage", |t| Ok(t.execute("UPDATE adapter SET bytes = x'00' WHERE version IN (5, 6)", [])?))
@@ -89,8 +89,8 @@ fn versions_are_verified_and_rolled_back() {
     let in_use = vault.adapter_in_use().unwrap();
     assert_eq!((in_use.adapter.unwrap().0.version, in_use.damaged), (4, vec![6, 5]));
     assert!(matches!(vault.adapter(5), Err(VaultError::Damaged(_))));
-    assert!(matches!(vault.use_version(Some(1), 5), Err(VaultError::NotFound(_))));
-    assert_eq!(vault.use_version(Some(0), 5).unwrap(), 0);
+    assert!(matches!(vault.use_version(Some(1), "you", "{}", 5), Err(VaultError::NotFound(_))));
+    assert_eq!(vault.use_version(Some(0), "you", "{}", 5).unwrap(), 0);
     assert_eq!(vault.adapter_in_use().unwrap().adapter, None);
 }
 
@@ -147,8 +147,8 @@ fn a_decision_is_carried_out_and_recorded_and_what_is_in_use_is_never_dropped() 
     assert_eq!(vault.version_in_use().unwrap(), 2);
     let kept: Vec<u64> = vault.adapters().unwrap().iter().map(|row| row.version).collect();
     assert_eq!(kept, [1, 2, 10], "refused ones push out none that was good");
-    vault.use_version(Some(10), 3).unwrap();
-    assert_eq!(vault.use_version(None, 4).unwrap(), 2, "back is to a promoted one");
+    vault.use_version(Some(10), "you", "{}", 3).unwrap();
+    assert_eq!(vault.use_version(None, "you", "{}", 4).unwrap(), 2, "back is to a promoted one");
     let rows = vault.decisions().unwrap();
     let told: Vec<_> = rows.iter().map(|r| (r.version, r.against, r.verdict.as_str())).collect();
     assert_eq!(told[1..3], [(2, 1, "promoted"), (3, 2, "not better")]);
@@ -174,11 +174,11 @@ fn newer_lessons_are_the_memorys_next_rows_until_a_rollback_hides_them() {
     vault.add_adapter(&adapter(b"2", second), &refused, 2).unwrap();
     assert_eq!(since(1), [second], "a refused candidate takes nothing away");
     vault.add_adapter(&adapter(b"3", second), &promoted(), 3).unwrap();
-    vault.use_version(Some(1), 4).unwrap();
+    vault.use_version(Some(1), "you", "{}", 4).unwrap();
     assert_eq!(since(1), [0i64; 0]);
     let third = learn("c");
     assert_eq!(since(1), [third]);
-    vault.use_version(Some(3), 5).unwrap();
+    vault.use_version(Some(3), "you", "{}", 5).unwrap();
     assert_eq!(since(3), [third]);
 }
 
