@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use super::{build, events, logging, output, start};
+use super::{build, events, logging, output, start, unit};
 
 /// Runs, stops and shows the process that keeps the vault
 #[derive(Debug, Args)]
@@ -38,6 +38,10 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Writes a systemd user unit, so that it runs and learns without a front end
+    Install,
+    /// Removes that unit
+    Uninstall,
     /// The trainer: a job comes in by stdin, a candidate goes out by stdout
     #[command(hide = true)]
     Train,
@@ -98,6 +102,8 @@ impl Daemon {
                 started(&paths).await
             }
             Action::Status { json } => status(&paths, json).await,
+            Action::Install => unit::install(),
+            Action::Uninstall => unit::uninstall(),
             // Handled before there is a runtime.
             Action::Train => Ok(Exit::Failure),
         }

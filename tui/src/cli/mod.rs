@@ -23,6 +23,7 @@ mod report;
 mod secret;
 pub(crate) mod start;
 mod stats;
+mod unit;
 pub(crate) mod unlock;
 
 use std::io::IsTerminal;

@@ -223,7 +223,10 @@ fn learning(app: &App) -> Option<String> {
         proto::LearningState::Idle if app.learning.is_some() => Some("learning".to_owned()),
         proto::LearningState::Idle if status.learning_paused => Some("learning paused".to_owned()),
         proto::LearningState::Idle if status.pending_tokens > 0 => {
-            Some(format!("{} tokens to learn", status.pending_tokens))
+            let wait = format!("{} tokens to learn", status.pending_tokens);
+            // Why it does not now, as far as there is room: the whole sentence is in `aside learn --status`.
+            let why = fit(&one_line(&status.learning_why), 32);
+            Some(if why.is_empty() { wait } else { format!("{wait} ({why})") })
         }
         proto::LearningState::Idle => Some("learning idle".to_owned()),
     }
