@@ -20,7 +20,7 @@ mod private_dir;
 mod settings;
 
 pub use load::{FLAGS, LoadError, Overrides};
-pub use paths::{Paths, PathsError};
+pub use paths::{Paths, PathsError, systemd_folder};
 pub use private_dir::{PrivateDirError, make_private_dir};
 pub use settings::{
     Chat, Cloud, DEFAULT_TEXT, GatePlace, Learning, Privacy, Screen, Settings, Theme, VARIANTS,

@@ -35,6 +35,14 @@ pub enum PathsError {
     NoCurrentDir(#[from] std::io::Error),
 }
 
+/// Where systemd looks for a user's own units. It is the system's folder, so `ASIDE_HOME` does not move it; `None` without
+/// a home folder.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the platform for folders")]
+#[must_use]
+pub fn systemd_folder() -> Option<PathBuf> {
+    directories::BaseDirs::new().map(|dirs| dirs.config_dir().join("systemd/user"))
+}
+
 /// The environment that decides, as data.
 struct Surroundings {
     aside_home: Option<OsString>,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use aside_daemon_api::fault::{Fault, codes};
-use directories::BaseDirs;
 
 use super::exit::{Exit, Failure};
 use super::output;
@@ -45,8 +44,9 @@ pub(crate) fn uninstall() -> Result<Exit, Failure> {
 }
 
 fn place() -> Result<PathBuf, Failure> {
-    let dirs = BaseDirs::new().ok_or_else(|| Fault::new(codes::NOT_FOUND, "there is no home folder"))?;
-    Ok(dirs.config_dir().join("systemd/user").join(NAME))
+    let folder = aside_config::systemd_folder();
+    let folder = folder.ok_or_else(|| Fault::new(codes::NOT_FOUND, "there is no home folder"))?;
+    Ok(folder.join(NAME))
 }
 
 /// What the daemon has to know of where it lives.
