@@ -58,7 +58,9 @@ async fn answer(hub: &Arc<Hub>, request: AskRequest, sink: &Sink) -> Result<(), 
     let version = in_use.adapter.as_ref().map_or(0, |adapter| adapter.row.version);
     send(sink, started(&stored, &wanted, version)).await;
     for damaged in &in_use.damaged {
-        let message = format!("Adapter version {damaged} is damaged; version {version} answers instead.");
+        let message = format!(
+            "Adapter version {damaged} cannot be read; version {version} answers instead. Anew: aside learn --now"
+        );
         send(sink, notice("adapter-damaged", message)).await;
     }
     let job = Job { hub, vault: &vault, wanted, in_use, stored };

@@ -176,7 +176,15 @@ impl Hub {
                 return Ok(InUse { adapter: None, damaged: found.damaged });
             };
             let damaged = |why: String| Fault::new(codes::DAMAGED, why).repair("aside adapter rollback");
-            let mut adapter = Adapter::from_bytes(&bytes).map_err(|error| damaged(error.to_string()))?;
+            let mut adapter = match Adapter::from_bytes(&bytes) {
+                Ok(adapter) => adapter,
+                // It verified, so an older build wrote it: base answers until it is learned anew.
+                Err(error) => {
+                    tracing::warn!(version = row.version, %error, "the version in use cannot be read");
+                    let damaged = found.damaged.into_iter().chain([row.version]).collect();
+                    return Ok(InUse { adapter: None, damaged });
+                }
+            };
             catch_up(&mut adapter, &vault, row.version, &row.model)
                 .map_err(|error| damaged(error.to_string()))?;
             let adapter = Some(InMemory { row, adapter: Arc::new(adapter), mark });

@@ -315,6 +315,38 @@ fn a_newer_schema_is_left_alone() {
 }
 
 #[test]
+fn an_older_vault_is_brought_up_to_date_with_what_it_holds() {
+    let (place, vault) = Place::new();
+    drop(vault);
+    std::fs::remove_file(place.path()).unwrap();
+    std::fs::File::create(place.path()).unwrap();
+    let old = open::keyed(&place.path(), &place.key).unwrap();
+    old.execute_batch(include_str!("../schema.sql")).unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 1;
+         INSERT INTO conversation(id, title, created, updated, seed) VALUES(1, 't', 1, 1, 1);
+         INSERT INTO message(conversation, role, text, created) VALUES(1, 'user', 'hello', 1);
+         INSERT INTO source(id, conversation, name, created, lines) VALUES(1, 1, 'chat', 1, '[]');
+         INSERT INTO lesson(id, source, turn, own, weight, part) VALUES(1, 1, 0, 1, 0.5, 2);
+         INSERT INTO state VALUES(1, 'm', x'01000000', x'00');
+         INSERT INTO checkpoint VALUES(x'00', x'01');",
+    )
+    .unwrap();
+    drop(old);
+    let vault = place.open().unwrap();
+    assert_eq!(vault.messages(1).unwrap()[0].rating, "");
+    assert_eq!(vault.lesson_sizes("m").unwrap().len(), 1);
+    assert_eq!(vault.checkpoint().unwrap().unwrap().watermark, 0);
+    // Taken in again, with hashes now: the same turn, in the same part.
+    vault.set_chat_source(1, &conversation(&["hello"]), 2).unwrap();
+    let lesson = vault.sources_without_states("m").unwrap().remove(0).lessons[0].1;
+    vault.put_states("m", &[(lesson, vec![1], vec![0])]).unwrap();
+    assert_eq!(vault.lesson_sizes("m").unwrap()[0].part, 2);
+    drop(vault);
+    assert!(place.open().is_ok());
+}
+
+#[test]
 fn no_error_shows_what_was_written() {
     let (_place, vault) = Place::new();
     let sources = [SourceInput { lines: CANARY.into(), ..source(0) }];
