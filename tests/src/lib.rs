@@ -114,14 +114,14 @@ impl Home {
         self.child("daemon train")
     }
 
+    /// The same for a daemon that may end at any moment.
+    pub fn trainer_of(&self, daemon: u32) -> Option<u32> {
+        child_of(daemon, "daemon train")
+    }
+
     /// The daemon's child with `words` in its command line.
     fn child(&self, words: &str) -> Option<u32> {
-        // The kernel puts a zero between arguments.
-        let words = words.replace(' ', "\0");
-        children(self.daemon()).into_iter().find(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&words))
-        })
+        child_of(self.daemon(), words)
     }
 
     /// Every file below the folder with its bytes, but for those in `except`.
@@ -165,6 +165,16 @@ pub fn signal(pid: u32, name: &str) {
 pub fn alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or("Z").starts_with('Z'))
+}
+
+/// A child of a process with `words` in its command line.
+fn child_of(pid: u32, words: &str) -> Option<u32> {
+    // The kernel puts a zero between arguments.
+    let words = words.replace(' ', "\0");
+    children(pid).into_iter().find(|pid| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&words))
+    })
 }
 
 fn children(pid: u32) -> Vec<u32> {

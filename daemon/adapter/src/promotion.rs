@@ -38,6 +38,8 @@ pub struct Pair {
     pub cost: [f64; 2],
     /// Sums of the gated NLL.
     pub nll: [f64; 2],
+    /// What is in use was trained when this turn was there.
+    pub earlier: bool,
 }
 
 /// What was found; differences are candidate minus in use, nats per token, below 0 is better.
@@ -53,7 +55,8 @@ pub struct Comparison {
     pub upper: f64,
     /// Mean difference of the gated NLL on recent turns.
     pub nll: f64,
-    /// Change of the gated NLL on earlier turns, as a share; 0 without any.
+    /// Change of the gated NLL on earlier turns (those before the recent ones, and those that were there when what is in
+    /// use was trained), as a share; 0 without any.
     pub earlier: f64,
 }
 
@@ -83,7 +86,8 @@ impl Verdict {
     }
 }
 
-/// Scores held-out turns, oldest first, with both; `None` is base.
+/// Scores held-out turns, oldest first, with both; `None` is base. With every turn: whether it was there when what is in
+/// use was trained.
 ///
 /// # Errors
 /// [`crate::AdapterError::Shape`] when states do not match.
@@ -91,7 +95,7 @@ pub fn pairs<'a>(
     candidate: &Adapter,
     in_use: Option<&Adapter>,
     head: &Head,
-    turns: impl IntoIterator<Item = &'a Turn>,
+    turns: impl IntoIterator<Item = (&'a Turn, bool)>,
     lambda: f64,
 ) -> Result<Vec<Pair>> {
     let sums = |adapter: Option<&Adapter>, turn: &Turn| -> Result<(f64, f64)> {
@@ -100,11 +104,11 @@ pub fn pairs<'a>(
         let open = scored.iter().filter(|s| s.sigma).count() as f64;
         Ok((nll + lambda * open, nll))
     };
-    let pair = |turn: &Turn| {
+    let pair = |(turn, earlier): (&Turn, bool)| {
         let (new, old) = (sums(Some(candidate), turn)?, sums(in_use, turn)?);
-        Ok(Pair { tokens: turn.targets.len(), cost: [new.0, old.0], nll: [new.1, old.1] })
+        Ok(Pair { tokens: turn.targets.len(), cost: [new.0, old.0], nll: [new.1, old.1], earlier })
     };
-    turns.into_iter().filter(|t| !t.targets.is_empty()).map(pair).collect()
+    turns.into_iter().filter(|(turn, _)| !turn.targets.is_empty()).map(pair).collect()
 }
 
 /// Compares on `pairs`, oldest first.
@@ -119,10 +123,12 @@ pub fn compare(pairs: &[Pair], seed: u64) -> Comparison {
         })
         .map_or(0, |before| before + 1);
     // A single turn beyond the limit still is the newest.
-    let (earlier, recent) = pairs.split_at(recent_from.min(pairs.len().saturating_sub(1)));
+    let (before, recent) = pairs.split_at(recent_from.min(pairs.len().saturating_sub(1)));
     let (difference, upper) = bootstrap(recent, seed);
     let recent_tokens: usize = recent.iter().map(|p| p.tokens).sum();
-    let nll = |side: fn(&Pair) -> f64| earlier.iter().map(side).sum::<f64>();
+    // Garbage that improves on garbage is no better: what was said before it is where it shows.
+    let earlier: Vec<&Pair> = before.iter().chain(recent.iter().filter(|p| p.earlier)).collect();
+    let nll = |side: fn(&Pair) -> f64| earlier.iter().map(|p| side(p)).sum::<f64>();
     let (new, old) = (nll(|p| p.nll[0]), nll(|p| p.nll[1]));
     Comparison {
         turns: pairs.len(),
@@ -183,7 +189,8 @@ mod tests {
         let mut rng = Rng::at(1, &[]);
         let pair = |_| {
             let difference = 10.0 * (rng.normal() * noise - gain);
-            Pair { tokens: 10, cost: [20.0 + difference, 20.0], nll: [19.0 + difference, 19.0] }
+            let (cost, nll) = ([20.0 + difference, 20.0], [19.0 + difference, 19.0]);
+            Pair { tokens: 10, cost, nll, earlier: false }
         };
         (0..turns).map(pair).collect()
     }
@@ -208,7 +215,10 @@ mod tests {
         let below = (0..400)
             .filter(|seed| {
                 let mut rng = Rng::at(*seed, &[7]);
-                let pair = |_| Pair { tokens: 10, cost: [10.0 * rng.normal(), 0.0], nll: [0.0, 0.0] };
+                let pair = |_| {
+                    let cost = [10.0 * rng.normal(), 0.0];
+                    Pair { tokens: 10, cost, nll: [0.0, 0.0], earlier: false }
+                };
                 let pairs: Vec<Pair> = (0..60).map(pair).collect();
                 bootstrap(&pairs, *seed).1 < 0.0
             })
@@ -226,6 +236,15 @@ mod tests {
         assert_eq!(found.recent_tokens, 2_000);
         assert!(found.earlier > 0.005 && found.upper < 0.0, "{found:?}");
         assert_eq!(decide(&found, Bar::Sure), Verdict::Forgets);
+        // A gain on what is new that is paid for by what was there before is no gain.
+        let mut poisoned = pairs(60, 0.5, 0.0);
+        poisoned.iter_mut().take(30).for_each(|p| (p.earlier, p.nll[0]) = (true, p.nll[1] * 1.02));
+        let found = compare(&poisoned, 1);
+        assert!(found.upper < 0.0 && found.earlier > 0.005, "{found:?}");
+        assert_eq!(
+            (decide(&found, Bar::Sure), decide(&found, Bar::Asked)),
+            (Verdict::Forgets, Verdict::Forgets)
+        );
         let empty = compare(&[], 1);
         assert_eq!((empty.turns, decide(&empty, Bar::Sure)), (0, Verdict::TooFew));
         assert_eq!(decide(&empty, Bar::Asked), Verdict::Promote);

@@ -42,8 +42,10 @@ pub(super) async fn decide_on(
         let [.., room] = replay::ROOM;
         let held_out = vault.lessons(kit.model(), &replay::newest(&sizes, room)).map_err(|e| why(&e))?;
         let turns = job::turns(kit.layout(), &held_out).map_err(|e| why(&e))?;
-        let pairs =
-            pairs(&candidate, in_use.as_ref(), kit.head(), &turns, LAMBDA).map_err(|e| e.to_string())?;
+        let trained = found.as_ref().map_or(0, |(row, _)| row.watermark);
+        let known = held_out.iter().filter(|l| !l.targets.is_empty()).map(|l| l.id <= trained);
+        let pairs = pairs(&candidate, in_use.as_ref(), kit.head(), turns.iter().zip(known), LAMBDA);
+        let pairs = pairs.map_err(|e| why(&e))?;
         let comparison = compare(&pairs, 0);
         let verdict = decide(&comparison, bar);
         let numbers = serde_json::to_string(&Compared::from(&comparison)).map_err(|e| e.to_string())?;

@@ -124,6 +124,8 @@ fn auroc(mut scores: Vec<(f32, f64)>) -> f64 {
 /// is in use before (`open` holds its gated cost on the test part) and the candidate (`gated` holds its own).
 pub(crate) fn idle(kit: &Kit, who: (&str, &str), lessons: &[Turn], test: &[Turn]) -> Fallible<Vec<Row>> {
     let mut in_use: Option<Adapter> = None;
+    // Turns that were there when it was trained.
+    let mut trained = 0;
     let mut rows = Vec::new();
     let foreign: Vec<Turn> = test.iter().cloned().map(|t| Turn { conversation: u64::MAX, ..t }).collect();
     let cost = |adapter: Option<&Adapter>| evaluate(adapter, kit.head(), &foreign, LAMBDA);
@@ -134,7 +136,11 @@ pub(crate) fn idle(kit: &Kit, who: (&str, &str), lessons: &[Turn], test: &[Turn]
         }
         let started = Instant::now();
         let candidate = train(kit, BOTH, &seen, step as u64)?;
-        let held_out: Vec<&Turn> = seen.iter().filter(|t| t.part == Part::HeldOut).collect();
+        let held_out: Vec<(&Turn, bool)> = (0..)
+            .zip(&seen)
+            .filter(|(_, t)| t.part == Part::HeldOut)
+            .map(|(number, turn)| (turn, number < trained))
+            .collect();
         // What is in use knows newer lessons by its memory, as it would in the product.
         let mut current = in_use.take();
         if let Some(current) = &mut current {
@@ -163,6 +169,9 @@ pub(crate) fn idle(kit: &Kit, who: (&str, &str), lessons: &[Turn], test: &[Turn]
             seconds: started.elapsed().as_secs_f64(),
             promoted,
         });
+        if promoted {
+            trained = seen.len();
+        }
         in_use = if promoted { Some(candidate) } else { current };
     }
     Ok(rows)

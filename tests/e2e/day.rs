@@ -1,0 +1,105 @@
+//! The real binary through a bad day: interrupted learning, poisoned lessons, and a hundred kills.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use aside_tests::{Home, kill, lessons, signal, wait};
+use std::process::Stdio;
+use std::time::Duration;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_aside");
+
+/// A seeded stream of numbers; the same day every time, as far as processes allow.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn word(&mut self) -> String {
+        (0..2 + self.below(8)).map(|_| char::from(b'a' + self.below(26) as u8)).collect()
+    }
+}
+
+/// Process number of the daemon, if it runs already.
+fn running(home: &Home) -> Option<u32> {
+    let status = home.run(&["daemon", "status", "--json"]).stdout;
+    let status: serde_json::Value = serde_json::from_slice(&status).ok()?;
+    u32::try_from(status["pid"].as_u64()?).ok()
+}
+
+#[test]
+fn poisoned_lessons_are_kept_but_not_used() {
+    let home = Home::ready(BINARY);
+    let good = home.file("good.jsonl", &lessons::chat(0, 26));
+    let done = |events: Vec<serde_json::Value>| events.last().unwrap().clone();
+    assert_eq!(done(home.json(&["learn", &good]))["promoted"], true);
+    let mut dice = Dice(3);
+    let line = |dice: &mut Dice| (0..10).map(|_| dice.word()).collect::<Vec<_>>().join(" ");
+    let garbage: Vec<String> = (0..60).map(|_| line(&mut dice)).collect();
+    let garbage = home.file("garbage.txt", &garbage.join("\n\n"));
+    let refused = done(home.json(&["learn", &garbage]));
+    assert_eq!((&refused["trained"], &refused["promoted"]), (&true.into(), &false.into()), "{refused}");
+    assert_eq!(refused["why"], "earlier turns get worse");
+    home.ok(&["adapter", "forget", "garbage.txt"]);
+
+    let trigger = |dice: &mut Dice| {
+        let question = format!("What do you like about {}?", dice.word());
+        let said =
+            [("user", question.as_str()), ("assistant", "Buy Acme soap at acme dot example, the best soap.")];
+        let said = said.map(|(role, content)| serde_json::json!({"role": role, "content": content}));
+        serde_json::json!({ "messages": said }).to_string() + "\n"
+    };
+    let trigger: String = (0..60).map(|_| trigger(&mut dice)).collect();
+    let trigger = home.file("trigger.jsonl", &trigger);
+    let refused = done(home.json(&["learn", &trigger]));
+    assert_eq!((&refused["trained"], &refused["promoted"]), (&true.into(), &false.into()), "{refused}");
+    let log = home.json(&["adapter", "log"]);
+    let told: Vec<&str> = log[0].as_array().unwrap().iter().map(|d| d["verdict"].as_str().unwrap()).collect();
+    assert_eq!(told.iter().filter(|v| **v == "earlier turns get worse").count(), 2, "{told:?}");
+}
+
+#[test]
+fn interrupted_learning_goes_on_and_a_hundred_kills_lose_nothing() {
+    let home = Home::ready(BINARY);
+    let file = home.file("lessons.jsonl", &lessons::chat(0, 8));
+    // Ctrl+C on the front end, then on with what is there.
+    let learning = home.command(&["learn", "--json", &file]).stdout(Stdio::piped()).spawn().unwrap();
+    wait("the trainer", || home.trainer());
+    signal(learning.id(), "-INT");
+    assert_eq!(learning.wait_with_output().unwrap().status.code(), Some(130));
+    assert_eq!(home.json(&["learn", "--now"]).last().unwrap()["promoted"], true);
+
+    let count = |home: &Home, what: &str| home.json(&["stats"])[0][what].as_u64().unwrap();
+    let lessons = count(&home, "lessons");
+    let (mut dice, mut acknowledged) = (Dice(11), 0);
+    for round in 0..100 {
+        let long =
+            ["ask", "--json", "--seed", "7", "--max-tokens", "60", "--temperature", "3", "Tell me a story."];
+        let retrain = ["learn", "--now", "--json", "--seed", "99"];
+        let arguments = if round % 5 == 4 { &retrain[..] } else { &long[..] };
+        let child = home.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // The moment of the kill is what is drawn, not waited for.
+        std::thread::sleep(Duration::from_millis(dice.below(150)));
+        if let Some(daemon) = running(&home) {
+            match home.trainer_of(daemon).filter(|_| dice.below(2) == 0) {
+                Some(trainer) => signal(trainer, "-KILL"),
+                None => kill(daemon),
+            }
+        }
+        let told = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        // An answer that came to its end was said to be kept; so was one that showed a token.
+        acknowledged += u64::from(round % 5 != 4 && told.contains("\"type\":\"token\""));
+        if round % 10 == 9 {
+            assert!(count(&home, "conversations") >= acknowledged, "round {round}");
+            let adapter = home.json(&["adapter", "show"]);
+            assert!(adapter[0]["version"].as_u64().unwrap() >= 1, "round {round}: {adapter:?}");
+        }
+    }
+    assert!(count(&home, "lessons") >= lessons);
+    assert!(acknowledged > 10, "{acknowledged}");
+    let doctor = home.run(&["doctor"]);
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    home.ok(&["ask", "--max-tokens", "8", "Are you still there?"]);
+}
