@@ -28,6 +28,7 @@ pub(super) async fn stats(hub: &Hub) -> Result<StatsReply, Fault> {
         lesson_tokens: lessons.tokens,
         pending_tokens: lessons.pending_tokens,
         cached_states_bytes: lessons.cached_bytes,
+        evicted_lessons: lessons.evicted,
         adapter_versions: totals.adapter_versions,
         adapter_version,
         vault_bytes: totals.vault_bytes,

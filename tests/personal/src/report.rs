@@ -46,24 +46,24 @@ fn arms(out: &mut String, kind: &str, rows: &[&Row]) {
             // It has no gate: every token is its own.
             let _ = writeln!(
                 out,
-                "| LoRA r 8 | {} | | | | | 100 % | {open}; own {:.1}, replies {:.1} | {} of {} | |",
+                "| LoRA r 8 | {} | | | | | 100 % | {open}; own {}, replies {} | {} of {} | |",
                 seeds.len(),
-                mean(&by(&|r| r.own.open_percent())),
-                mean(&by(&|r| r.replies.open_percent())),
+                percent(mean(&by(&|r| r.own.open_percent()))),
+                percent(mean(&by(&|r| r.replies.open_percent()))),
                 by(&|r| r.all.open_percent()).iter().filter(|v| **v < 0.0).count(),
-                people.len()
+                gated.len()
             );
             continue;
         }
         let _ = writeln!(
             out,
-            "| {arm} | {} | {} | {:.1} | {} (median {:.1}) | {:.1} | {:.0} % | {open} | {} of {} | {:.2} |",
+            "| {arm} | {} | {} | {:.1} | {} (median {:.1}) | {} | {:.0} % | {open} | {} of {} | {:.2} |",
             seeds.len(),
             interval(&gated),
             median(&gated),
             interval(&by(&|r| r.own.gated_percent())),
             median(&by(&|r| r.own.gated_percent())),
-            mean(&by(&|r| r.replies.gated_percent())),
+            percent(mean(&by(&|r| r.replies.gated_percent()))),
             100.0 * mean(&by(&|r| r.all.rate)),
             gated.iter().filter(|v| **v < 0.0).count(),
             gated.len(),
@@ -76,9 +76,11 @@ fn arms(out: &mut String, kind: &str, rows: &[&Row]) {
 fn facts(out: &mut String, rows: &[&Row]) {
     let product: Vec<&&Row> = rows.iter().filter(|r| r.arm == BOTH).collect();
     let people: BTreeSet<&str> = product.iter().map(|r| r.user.as_str()).collect();
-    let beats_random = people
-        .iter()
-        .filter(|user| product.iter().filter(|r| r.user == **user).all(|r| r.all.gated < r.all.random()));
+    // Where everything is open there is nothing to choose: there the gate is measured held to the budget.
+    let beats_random = people.iter().filter(|user| {
+        let mut held = rows.iter().filter(|r| r.user == **user && r.arm == HALF);
+        held.all(|r| r.all.gated < r.all.random())
+    });
     let cost = |n: &Numbers| n.gated + LAMBDA * n.rate;
     let (mut beats_each, mut beats_most, mut measured) = (0, 0, 0);
     for user in &people {
@@ -95,7 +97,7 @@ fn facts(out: &mut String, rows: &[&Row]) {
     }
     let _ = writeln!(
         out,
-        "\nThe gate beats a random gate of the same rate for {} of {} people, with every seed. A person's own adapter has a \
+        "\nHeld to 50 %, the gate beats a random gate of the same rate for {} of {} people, with every seed. A person's own adapter has a \
          lower gated cost than the mean of the others' for {beats_most} of {measured}, and than every other for {beats_each}.",
         beats_random.count(),
         people.len(),
@@ -173,6 +175,11 @@ fn means(rows: &[&&Row], f: &dyn Fn(&Row) -> f64) -> Vec<f64> {
         by.entry(&row.user).or_default().push(f(row));
     }
     by.into_values().map(|values| mean(&values)).collect()
+}
+
+/// A change in percent; a dash where nothing was measured.
+fn percent(value: f64) -> String {
+    if value.is_finite() { format!("{value:.1}") } else { "-".to_owned() }
 }
 
 pub(crate) fn mean(values: &[f64]) -> f64 {

@@ -87,6 +87,11 @@ impl Results {
         self.rows.iter().any(|r| r.user == user && r.arm == arm && r.seed == seed)
     }
 
+    /// Where a person's adapter lies, which others are measured with: beside the results.
+    pub(crate) fn adapter(&self, user: &str) -> PathBuf {
+        self.path.with_extension("adapters").join(format!("{user}.safetensors"))
+    }
+
     pub(crate) fn add(&mut self, row: Row) -> Fallible<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
         writeln!(file, "{}", serde_json::to_string(&row)?)?;

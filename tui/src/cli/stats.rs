@@ -34,6 +34,7 @@ struct Report {
     lesson_tokens: u64,
     pending_tokens: u64,
     cached_states_bytes: u64,
+    evicted_lessons: u64,
     adapter_versions: u64,
     adapter_version: u64,
     vault_bytes: u64,
@@ -68,6 +69,7 @@ fn report(s: &StatsReply) -> Report {
         lesson_tokens: s.lesson_tokens,
         pending_tokens: s.pending_tokens,
         cached_states_bytes: s.cached_states_bytes,
+        evicted_lessons: s.evicted_lessons,
         adapter_versions: s.adapter_versions,
         adapter_version: s.adapter_version,
         vault_bytes: s.vault_bytes,
@@ -92,11 +94,19 @@ fn page(s: &StatsReply) -> String {
             "lessons         {} with {} tokens, {} not trained yet",
             s.lessons, s.lesson_tokens, s.pending_tokens
         ),
-        format!("cached states   {}", bytes(s.cached_states_bytes)),
+        format!("cached states   {}{}", bytes(s.cached_states_bytes), evicted(s.evicted_lessons)),
         format!("adapter         version {} of {}", s.adapter_version, s.adapter_versions),
         format!("vault           {}", bytes(s.vault_bytes)),
     ]
     .join("\n")
+}
+
+/// What gave way and why; nothing while everything has room.
+fn evicted(lessons: u64) -> String {
+    match lessons {
+        0 => String::new(),
+        _ => format!("; those of {lessons} lessons gave way to newer ones (learning.cache_mib)"),
+    }
 }
 
 fn share(part: u64, whole: u64) -> String {
@@ -126,7 +136,9 @@ mod tests {
         assert_eq!(bytes(5 << 40), "5.0 TiB");
         assert_eq!((share(1, 8).as_str(), share(0, 0).as_str()), (" (12.5 %)", ""));
         let stats = StatsReply { tokens: 4, open: 1, ..Default::default() };
-        assert!(page(&stats).contains("open            1 (25.0 %)"));
+        assert!(page(&stats).contains("open            1 (25.0 %)") && !page(&stats).contains("gave way"));
+        let full = StatsReply { evicted_lessons: 7, ..stats.clone() };
+        assert!(page(&full).contains("cached states   0 bytes; those of 7 lessons gave way"));
         let json = serde_json::to_value(report(&stats)).unwrap();
         assert_eq!((json["open"].as_u64(), json["seconds"]["net"].as_f64()), (Some(1), Some(0.0)));
     }
