@@ -137,7 +137,7 @@ mod tests {
         assert_eq!((share(1, 8).as_str(), share(0, 0).as_str()), (" (12.5 %)", ""));
         let stats = StatsReply { tokens: 4, open: 1, ..Default::default() };
         assert!(page(&stats).contains("open            1 (25.0 %)") && !page(&stats).contains("gave way"));
-        let full = StatsReply { evicted_lessons: 7, ..stats.clone() };
+        let full = StatsReply { evicted_lessons: 7, ..stats };
         assert!(page(&full).contains("cached states   0 bytes; those of 7 lessons gave way"));
         let json = serde_json::to_value(report(&stats)).unwrap();
         assert_eq!((json["open"].as_u64(), json["seconds"]["net"].as_f64()), (Some(1), Some(0.0)));
