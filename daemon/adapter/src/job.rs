@@ -82,6 +82,8 @@ pub struct Settings {
     pub memory: bool,
     /// See [`Objective`].
     pub objective: Objective,
+    /// Largest share of open tokens that is served, for the candidate's own numbers; 1 sets no limit.
+    pub budget: f64,
     /// Fit the gate on tokens that the network was not fitted on; else on the very same, which the method warns of.
     pub cross_fit: bool,
 }
@@ -109,6 +111,7 @@ impl Settings {
             joint: true,
             memory: true,
             objective: Objective::Marginal,
+            budget: 1.0,
             cross_fit: true,
         }
     }
@@ -182,7 +185,7 @@ impl Job {
         w.number(self.variant.code());
         w.number(self.seed);
         let t = &self.settings;
-        [t.rate, t.dropout, t.lambda, t.kappa.unwrap_or(-1.0)].iter().for_each(|v| w.real(*v));
+        [t.rate, t.dropout, t.lambda, t.kappa.unwrap_or(-1.0), t.budget].iter().for_each(|v| w.real(*v));
         w.number(t.epochs);
         w.number(t.batch as u64);
         [t.joint, t.memory, t.cross_fit].iter().for_each(|on| w.number(u64::from(*on)));
@@ -211,13 +214,25 @@ impl Job {
         let variant = Variant::from_code(r.number()?).ok_or_else(|| r.damaged("an unknown variant"))?;
         let seed = r.number()?;
         let (rate, dropout, lambda, kappa) = (r.real()?, r.real()?, r.real()?, r.real()?);
+        let budget = r.real()?;
         let (epochs, batch) = (r.number()?, r.size()?);
         let (joint, memory, cross_fit) = (r.number()? != 0, r.number()? != 0, r.number()? != 0);
         let objective = usize::try_from(r.number()?).ok().and_then(|n| OBJECTIVES.get(n)).copied();
         let objective = objective.ok_or_else(|| r.damaged("an unknown objective"))?;
         let kappa = (kappa >= 0.0).then_some(kappa);
-        let settings =
-            Settings { rate, epochs, dropout, batch, lambda, kappa, joint, memory, objective, cross_fit };
+        let settings = Settings {
+            rate,
+            epochs,
+            dropout,
+            batch,
+            lambda,
+            kappa,
+            joint,
+            memory,
+            objective,
+            budget,
+            cross_fit,
+        };
         let parent = Some(r.bytes()?.to_vec()).filter(|p| !p.is_empty());
         let mut turns = Vec::new();
         for _ in 0..r.number()? {

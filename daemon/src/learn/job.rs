@@ -7,13 +7,21 @@ use super::encode::EncodedTurn;
 use crate::kit::Kit;
 use crate::vault::LessonRow;
 
-/// The job on `lessons`: a newborn side network, so that the same lessons and seed give the same version.
+/// The job on `lessons`: a newborn side network, so that the same lessons and seed give the same version; measured with
+/// `budget` as it serves.
 ///
 /// # Errors
 /// [`CodecError`] when a cached state does not fit the backbone.
-pub(super) fn job(kit: &Kit, lessons: &[LessonRow], variant: Variant, seed: u64) -> Result<Job, CodecError> {
+pub(super) fn job(
+    kit: &Kit,
+    lessons: &[LessonRow],
+    variant: Variant,
+    seed: u64,
+    budget: f32,
+) -> Result<Job, CodecError> {
     let turns = turns(kit.layout(), lessons)?;
-    Ok(Job { shape: kit.shape(), variant, settings: Settings::of(variant), turns, parent: None, seed })
+    let settings = Settings { budget: f64::from(budget), ..Settings::of(variant) };
+    Ok(Job { shape: kit.shape(), variant, settings, turns, parent: None, seed })
 }
 
 /// Lessons with their states, decoded; those without a token are left out.

@@ -42,7 +42,7 @@ pub(super) async fn prepare(
     seed: Option<u64>,
     bar: Bar,
 ) -> Result<Option<Prepared>, Fault> {
-    let vault = context.vault.clone();
+    let (vault, budget) = (context.vault.clone(), context.settings.learning.budget);
     let made = tokio::task::spawn_blocking(move || -> Result<Option<Prepared>, RememberError> {
         let newest = vault.newest_lesson()?;
         let interrupted = vault.checkpoint()?.filter(|c| {
@@ -50,13 +50,13 @@ pub(super) async fn prepare(
             wanted && c.variant == variant.as_str() && seed.is_none_or(|seed| seed == c.seed)
         });
         if let Some(Checkpoint { job, watermark, seed, bytes, .. }) = interrupted
-            && let Some(prepared) = made(&vault, &kit, variant, watermark, seed)?
+            && let Some(prepared) = made(&vault, &kit, budget, variant, (watermark, seed))?
             && prepared.id == job
         {
             return Ok(Some(Prepared { resume: Some(bytes), ..prepared }));
         }
         // The same lessons give the same job, so that an interrupted training is found again.
-        made(&vault, &kit, variant, newest, seed.unwrap_or(newest.cast_unsigned()))
+        made(&vault, &kit, budget, variant, (newest, seed.unwrap_or(newest.cast_unsigned())))
     });
     let made = made.await.map_err(|_| Fault::internal("the job could not be made"))?;
     made.map_err(|e| Fault::new(codes::DAMAGED, e.to_string()).repair("aside doctor"))
@@ -66,9 +66,9 @@ pub(super) async fn prepare(
 fn made(
     vault: &Vault,
     kit: &Kit,
+    budget: f32,
     variant: Variant,
-    watermark: i64,
-    seed: u64,
+    (watermark, seed): (i64, u64),
 ) -> Result<Option<Prepared>, RememberError> {
     let mut sizes = vault.lesson_sizes(kit.model())?;
     sizes.retain(|l| l.id <= watermark);
@@ -79,7 +79,7 @@ fn made(
         return Ok(None);
     }
     let tokens = lessons.iter().map(|l| l.targets.len() as u64).sum();
-    let job = job::job(kit, &lessons, variant, seed)?.to_bytes();
+    let job = job::job(kit, &lessons, variant, seed, budget)?.to_bytes();
     let id = digest(&SHA256, &job).as_ref().to_vec();
     let head = head_frame(kit.vocab(), kit.hidden(), kit.head_rows());
     let rows = replay::remembered(&sizes, seen).difference(&chosen).copied().collect();

@@ -12,7 +12,7 @@ use crate::error::{AdapterError, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::gate::Gate;
 use crate::head::Head;
-use crate::job::{Job, Part, Turn};
+use crate::job::{Job, Part, Settings, Turn};
 use crate::memory::rows_of;
 use crate::optimiser::AdamW;
 use crate::side::SideNetwork;
@@ -275,7 +275,9 @@ impl<'a> Training<'a> {
     pub fn finish(&self) -> Result<Candidate> {
         let mut adapter = self.adapter(&self.network.values()?)?;
         let turns = self.job.turns.iter().filter(|t| t.part == Part::HeldOut && t.judged());
-        let held_out = evaluate(Some(&adapter), self.head, turns, self.job.settings.lambda)?;
+        let Settings { lambda, budget, .. } = self.job.settings;
+        let served = self.adapter(&self.network.values()?)?.within(budget as f32);
+        let held_out = evaluate(Some(&served), self.head, turns, lambda)?;
         // Measured without them, served with them: a row is known by being read, not by training.
         if let Some(memory) = &mut adapter.memory {
             memory.rows = rows_of(self.job.shape.hidden, &self.job.turns);
