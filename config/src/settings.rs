@@ -86,7 +86,7 @@ pub struct Learning {
 
 impl Default for Learning {
     fn default() -> Self {
-        Self { budget: 0.6, threads: 1, idle: true, idle_minutes: 5, cache_mib: 512 }
+        Self { budget: 0.8, threads: 1, idle: true, idle_minutes: 5, cache_mib: 512 }
     }
 }
 
