@@ -13,7 +13,8 @@ use crate::vault::Decision;
 /// Part of the lessons that only measures.
 const HELD_OUT: u8 = 2;
 
-/// Compares and decides; both as they serve: their gates held to the budget, and with every lesson in their memory.
+/// Compares and decides; both with every lesson in their memory, as they serve, but without the budget: it limits both
+/// alike, and a candidate must not look better for spending it elsewhere.
 ///
 /// # Errors
 /// Those of the vault; `damaged` when the candidate cannot be read.
@@ -24,10 +25,9 @@ pub(super) async fn decide_on(
     bar: Bar,
 ) -> Result<Decision, Fault> {
     let (vault, candidate) = (context.vault.clone(), candidate.to_vec());
-    let budget = context.settings.learning.budget;
     let work = move || -> Result<Decision, String> {
         let why = |e: &dyn std::fmt::Display| e.to_string();
-        let read = |bytes: &[u8]| Adapter::from_bytes(bytes).map(|a| a.within(budget)).map_err(|e| why(&e));
+        let read = |bytes: &[u8]| Adapter::from_bytes(bytes).map_err(|e| why(&e));
         let candidate = read(&candidate)?;
         // What belongs to another backbone cannot serve: base does.
         let found = vault.adapter_in_use().map_err(|e| why(&e))?.adapter;
