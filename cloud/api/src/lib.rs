@@ -13,7 +13,8 @@
     )
 )]
 
-pub mod codec;
+pub use aside_codec as codec;
+
 pub mod fault;
 pub mod identity;
 pub mod link;

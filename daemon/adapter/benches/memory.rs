@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints what it measures")]
 
 use aside_adapter::{Adapter, Head, Part, Shape, Turn, Variant};
+use aside_codec::{Layout, States};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use std::time::Instant;
@@ -40,6 +41,7 @@ fn main() {
         Tensor::from_vec(random(SHAPE.vocab * SHAPE.hidden, 1), (SHAPE.vocab, SHAPE.hidden), &Device::Cpu);
     let rows = QTensor::quantize(&dense.unwrap(), GgmlDType::Q8_0).unwrap();
     let head = Head::from_q8_0(&rows.data().unwrap(), SHAPE.vocab, SHAPE.hidden).unwrap();
+    let layout = Layout { hidden: SHAPE.hidden, layer_taps: 1 };
     let mut adapter = Adapter::birth(SHAPE, Variant::Spa, 1).unwrap();
     adapter.remember(&[Turn {
         conversation: 1,
@@ -47,8 +49,7 @@ fn main() {
         weight: 1.0,
         part: Part::Train,
         targets: (0..ROWS as u32).map(|i| i % SHAPE.vocab as u32).collect(),
-        taps: Vec::new(),
-        z: random(ROWS * SHAPE.hidden, 2),
+        states: States::encode(layout, &vec![0.0; ROWS * SHAPE.hidden], &random(ROWS * SHAPE.hidden, 2)),
     }]);
     let queries = random(QUERIES * SHAPE.hidden, 3);
     let z = |i: usize| queries.get(i * SHAPE.hidden..(i + 1) * SHAPE.hidden).unwrap();

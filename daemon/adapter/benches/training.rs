@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints what it measures")]
 
 use aside_adapter::{Head, Job, Part, Settings, Shape, Training, Turn, Variant};
+use aside_codec::States;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{D, Device, Tensor, Var};
 use std::time::Instant;
@@ -29,8 +30,11 @@ fn whole_steps(head: &Head, steps: usize) -> f64 {
         weight: 1.0,
         part: Part::Train,
         targets: (0..BATCH as u32).map(|i| i * 17 % SHAPE.vocab as u32).collect(),
-        taps: random(BATCH * SHAPE.layer_taps * SHAPE.hidden, number),
-        z: random(BATCH * SHAPE.hidden, number + 100),
+        states: States::encode(
+            SHAPE.layout(),
+            &random(BATCH * SHAPE.layer_taps * SHAPE.hidden, number),
+            &random(BATCH * SHAPE.hidden, number + 100),
+        ),
     };
     let settings = Settings { batch: BATCH, epochs: 100, ..Settings::default() };
     let turns = (0..steps as u64 + 2).map(turn).collect();

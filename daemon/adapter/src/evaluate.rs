@@ -6,6 +6,7 @@ use crate::head::Head;
 use crate::job::Turn;
 use crate::loss::{log_softmax, score};
 use crate::memory::Mixed;
+use aside_codec::State;
 
 /// Positions scored at once.
 const CHUNK: usize = 32;
@@ -78,7 +79,8 @@ pub fn gate_scores<'a>(
 ) -> Result<Vec<(f32, f64)>> {
     let mut out = Vec::new();
     for turn in turns {
-        let p = turn.z.chunks_exact(head.hidden()).map(|z| adapter.gate().map_or(0.0, |g| g.probability(z)));
+        let z = turn.states.z();
+        let p = z.chunks_exact(head.hidden()).map(|z| adapter.gate().map_or(0.0, |g| g.probability(z)));
         let gains = score_turn(Some(adapter), head, turn)?.into_iter().map(|s| s.base - s.open);
         out.extend(p.zip(gains));
     }
@@ -125,11 +127,11 @@ impl Evaluation {
 /// Every token of a turn, computed as it is served.
 pub(crate) fn score_turn(adapter: Option<&Adapter>, head: &Head, turn: &Turn) -> Result<Vec<Scored>> {
     let (hidden, vocab) = (head.hidden(), head.vocab());
-    let taps = turn.taps.len() / turn.targets.len().max(1);
     let mut out = Vec::with_capacity(turn.targets.len());
-    let tap_chunks = turn.taps.chunks(CHUNK * taps.max(1));
-    for ((targets, z), taps) in turn.targets.chunks(CHUNK).zip(turn.z.chunks(CHUNK * hidden)).zip(tap_chunks)
-    {
+    for (number, targets) in turn.targets.chunks(CHUNK).enumerate() {
+        let mut states = State::default();
+        turn.states.decode_into(number * CHUNK..number * CHUNK + targets.len(), &mut states);
+        let State { taps, z } = &states;
         let base = head.logits(z)?;
         let open = adapter.map(|a| a.open_logits(head, taps, z)).transpose()?;
         for (row, target) in targets.iter().enumerate() {

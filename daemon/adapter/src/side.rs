@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::rng::Rng;
+use aside_codec::Layout;
 use candle_core::{D, Device, Tensor, Var};
 
 /// Added to mean squares before the root.
@@ -29,6 +30,12 @@ impl Shape {
     #[must_use]
     pub fn rank_for(hidden: usize) -> usize {
         if hidden <= 1024 { 64 } else { 128 }
+    }
+
+    /// Shape of the states that the network reads.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout { hidden: self.hidden, layer_taps: self.layer_taps }
     }
 
     /// Names and dimensions of the parameters, in the order of every list of them.

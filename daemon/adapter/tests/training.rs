@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use aside_adapter::{Adapter, Head, Job, Part, Settings, Shape, Training, Turn, Variant, evaluate};
+use aside_codec::States;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
@@ -54,8 +55,9 @@ fn user(conversations: u64) -> Vec<Turn> {
             taps.extend(state.iter().map(|v| v / size));
             z.extend(state);
         }
+        let states = States::encode(SHAPE.layout(), &taps, &z);
         let conversation = number / 5;
-        turns.push(Turn { conversation, own: number % 2 == 0, weight: 1.0, part, targets, taps, z });
+        turns.push(Turn { conversation, own: number % 2 == 0, weight: 1.0, part, targets, states });
     }
     turns
 }
@@ -81,7 +83,9 @@ fn learns_a_habit_and_opens_where_it_shows() {
     let adapter = Adapter::from_bytes(&bytes).unwrap();
     let gate = adapter.gate().unwrap();
     let (mut right, mut all) = (0, 0);
-    for z in job.turns.iter().filter(|t| t.part == Part::HeldOut).flat_map(|t| t.z.chunks(SHAPE.hidden)) {
+    let held_out: Vec<f32> =
+        job.turns.iter().filter(|t| t.part == Part::HeldOut).flat_map(|t| t.states.z()).collect();
+    for z in held_out.chunks(SHAPE.hidden) {
         right += usize::from(gate.opens(gate.probability(z)) == (z[0] > 0.0));
         all += 1;
     }
@@ -95,7 +99,7 @@ fn noise_alone_opens_next_to_nothing() {
     let mut job = job(Variant::Spa, 20);
     let mut noise = Noise(9);
     for turn in &mut job.turns {
-        for (target, z) in turn.targets.iter_mut().zip(turn.z.chunks(SHAPE.hidden)) {
+        for (target, z) in turn.targets.iter_mut().zip(turn.states.z().chunks(SHAPE.hidden)) {
             *target = as_base_says(&head, z, &mut noise);
         }
     }
@@ -181,8 +185,8 @@ fn what_does_not_hold_together_is_refused() {
     assert!(!spoilt(&|_| ()));
     assert!(spoilt(&|j| j.turns.clear()));
     assert!(spoilt(&|j| j.turns.iter_mut().for_each(|t| t.weight = 0.0)));
-    assert!(spoilt(&|j| j.turns[0].z.truncate(1)));
-    assert!(spoilt(&|j| j.turns[0].taps[3] = f32::NAN));
+    assert!(spoilt(&|j| j.turns[0].states.truncate(1)));
+    assert!(spoilt(&|j| j.turns[0].weight = f32::NAN));
     assert!(spoilt(&|j| j.turns[0].targets[0] = 24));
     assert!(spoilt(&|j| j.shape.hidden = 64));
     assert!(spoilt(&|j| j.shape.rank = usize::MAX));

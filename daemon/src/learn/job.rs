@@ -1,7 +1,7 @@
 //! Makes the trainer's job out of lessons with their states.
 
 use aside_adapter::{Job, Part, Settings, Turn, Variant};
-use aside_cloud_api::codec::{CodecError, Layout};
+use aside_cloud_api::codec::{CodecError, Layout, States};
 
 use super::encode::EncodedTurn;
 use crate::kit::Kit;
@@ -24,7 +24,7 @@ pub(super) fn job(
     Ok(Job { shape: kit.shape(), variant, settings, turns, parent: None, seed })
 }
 
-/// Lessons with their states, decoded; those without a token are left out.
+/// Lessons with their states; those without a token are left out.
 ///
 /// # Errors
 /// As [`job`].
@@ -38,15 +38,13 @@ pub(super) fn turns(layout: Layout, lessons: &[LessonRow]) -> Result<Vec<Turn>, 
                 1 => Part::EarlyStop,
                 _ => Part::HeldOut,
             };
-            let (taps, z) = decode(layout, &l.states)?;
             Ok(Turn {
                 conversation: l.source.cast_unsigned(),
                 own: l.own,
                 weight: l.weight as f32,
                 part,
                 targets: l.targets.clone(),
-                taps,
-                z,
+                states: States::new(layout, l.states.clone())?,
             })
         })
         .collect()
@@ -57,18 +55,7 @@ pub(super) fn turns(layout: Layout, lessons: &[LessonRow]) -> Result<Vec<Turn>, 
 /// # Errors
 /// As [`job`].
 pub(super) fn measured(layout: Layout, own: bool, turn: &EncodedTurn) -> Result<Turn, CodecError> {
-    let (taps, z) = decode(layout, &turn.states)?;
+    let states = States::new(layout, turn.states.clone())?;
     let targets = turn.targets.clone();
-    Ok(Turn { conversation: 0, own, weight: 1.0, part: Part::HeldOut, targets, taps, z })
-}
-
-/// Taps and z of consecutive codec states, each kind in one piece.
-fn decode(layout: Layout, states: &[u8]) -> Result<(Vec<f32>, Vec<f32>), CodecError> {
-    let (mut taps, mut z) = (Vec::new(), Vec::new());
-    for state in states.chunks(layout.bytes()) {
-        let state = layout.decode(state)?;
-        taps.extend(state.taps);
-        z.extend(state.z);
-    }
-    Ok((taps, z))
+    Ok(Turn { conversation: 0, own, weight: 1.0, part: Part::HeldOut, targets, states })
 }

@@ -41,10 +41,15 @@ fn settings(arm: &str) -> Settings {
 
 /// Trains an arm on lessons.
 pub(crate) fn train(kit: &Kit, arm: &str, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
+    train_with(kit, settings(arm), turns, seed)
+}
+
+/// Trains with given settings on lessons.
+pub(crate) fn train_with(kit: &Kit, settings: Settings, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
     let job = Job {
         shape: kit.shape(),
         variant: Variant::Spa,
-        settings: settings(arm),
+        settings,
         turns: turns.to_vec(),
         parent: None,
         seed,

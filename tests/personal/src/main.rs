@@ -9,6 +9,7 @@ mod plot;
 mod report;
 mod results;
 mod states;
+mod trial;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -38,12 +39,30 @@ enum Action {
         /// Folder of persona_users.jsonl.gz and irc_users.jsonl.gz
         #[arg(long)]
         data: PathBuf,
+        /// Only persona or irc: two programs may write to the same results
+        #[arg(long)]
+        kind: Option<String>,
         /// Seeds
         #[arg(long, default_value_t = 3)]
         seeds: u64,
         /// Only the first so many people of each kind
         #[arg(long, default_value_t = usize::MAX)]
         people: usize,
+    },
+    /// Trains with other settings and prints what they are worth; keeps nothing
+    Try {
+        /// Folder of persona_users.jsonl.gz and irc_users.jsonl.gz
+        #[arg(long)]
+        data: PathBuf,
+        /// persona or irc
+        #[arg(long, default_value = "persona")]
+        kind: String,
+        /// Only the first so many people
+        #[arg(long, default_value_t = usize::MAX)]
+        people: usize,
+        /// Settings that differ: rate, epochs, dropout, batch, kappa, candidates, budget, joint, memory, `cross_fit`, objective
+        #[arg(value_name = "NAME=VALUE", value_parser = trial::parse)]
+        settings: Vec<trial::Change>,
     },
     /// Writes README's tables to standard output and the learning curve to an SVG file
     Report {
@@ -56,10 +75,11 @@ fn main() -> Fallible<()> {
     let Arguments { results, action } = Arguments::parse();
     let mut results = Results::open(&results)?;
     match action {
-        Action::Measure { data, seeds, people } => {
+        Action::Measure { data, kind, seeds, people } => {
             let mut encoder = Encoder::new()?;
             let mut all = people::people(&data)?;
             let mut seen = std::collections::BTreeMap::new();
+            all.retain(|person| kind.as_deref().is_none_or(|kind| kind == person.kind));
             all.retain(|person| {
                 let count = seen.entry(person.kind).or_insert(0);
                 *count += 1;
@@ -76,6 +96,12 @@ fn main() -> Fallible<()> {
                 known.push(Known { who: (person.kind, &person.name), lessons });
             }
             measure(&encoder, &known, seeds, &mut results)
+        }
+        Action::Try { data, kind, people, settings } => {
+            let mut encoder = Encoder::new()?;
+            let all = people::people(&data)?;
+            let some: Vec<_> = all.iter().filter(|person| person.kind == kind).take(people).collect();
+            trial::run(&mut encoder, &some, &settings)
         }
         Action::Report { plot } => {
             std::fs::write(plot, plot::curve(&results.rows))?;
@@ -96,8 +122,16 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
     for person in people {
         own.push(one(encoder, person, BOTH, 1, results)?);
     }
-    others(encoder, people, &own, results)?;
-    for arm in SWITCHES.into_iter().take(2) {
+    for person in people.iter().filter(|p| p.who.0 == "persona") {
+        if !results.has(person.who.1, "idle", 1) {
+            let Lessons { train, test } = &person.lessons;
+            for row in arms::idle(&encoder.kit, person.who, train, test)? {
+                results.add(row)?;
+            }
+        }
+    }
+    let (parts, alternatives) = SWITCHES.split_at(2);
+    for arm in parts {
         for person in people {
             one(encoder, person, arm, 1, results)?;
         }
@@ -107,11 +141,7 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
             one(encoder, person, BOTH, seed, results)?;
         }
     }
-    for arm in SWITCHES.into_iter().skip(2) {
-        for person in people {
-            one(encoder, person, arm, 1, results)?;
-        }
-    }
+    others(encoder, people, &own, results)?;
     for person in people {
         for room in CURVE.into_iter().filter(|room| *room < arms::tokens(&person.lessons.train)) {
             let lessons = arms::first(&person.lessons.train, room);
@@ -124,16 +154,13 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
             }
         }
     }
-    for person in people.iter().filter(|p| p.who.0 == "persona") {
-        if !results.has(person.who.1, "idle", 1) {
-            let Lessons { train, test } = &person.lessons;
-            for row in arms::idle(&encoder.kit, person.who, train, test)? {
-                results.add(row)?;
-            }
+    for arm in alternatives {
+        for person in people {
+            one(encoder, person, arm, 1, results)?;
         }
     }
     for seed in 2..=seeds {
-        for arm in SWITCHES.into_iter().take(2) {
+        for arm in parts {
             for person in people {
                 one(encoder, person, arm, seed, results)?;
             }

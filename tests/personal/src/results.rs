@@ -94,7 +94,8 @@ impl Results {
 
     pub(crate) fn add(&mut self, row: Row) -> Fallible<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
-        writeln!(file, "{}", serde_json::to_string(&row)?)?;
+        // One write, for another program may append too.
+        file.write_all(format!("{}\n", serde_json::to_string(&row)?).as_bytes())?;
         self.rows.push(row);
         Ok(())
     }

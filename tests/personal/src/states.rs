@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aside_adapter::{Part, Turn};
 use aside_cloud::engine::{Backbone, Chunk, bundled};
-use aside_cloud_api::codec::Layout;
+use aside_cloud_api::codec::{Layout, States};
 use aside_daemon::kit::Kit;
 use aside_daemon::learn::windows;
 
@@ -56,24 +56,20 @@ impl Encoder {
         let mut out: Vec<(usize, Turn)> = Vec::new();
         for window in windows(encoded.ids.len(), &wanted, self.kit.window()) {
             let tokens = encoded.ids.get(window.tokens.start..window.tokens.end - 1).unwrap_or(&[]);
-            let (taps, z) = self.forward(tokens, layout)?;
+            let states = self.forward(tokens, layout)?;
             for (turn, range) in window.targets {
                 let targets = encoded.ids.get(range.clone()).unwrap_or(&[]).to_vec();
                 let places = range.start - 1 - window.tokens.start..range.end - 1 - window.tokens.start;
-                let width = layout.layer_taps * layout.hidden;
-                let piece = |all: &[f32], width: usize| {
-                    all.get(places.start * width..places.end * width).unwrap_or(&[]).to_vec()
-                };
-                let (taps, z) = (piece(&taps, width), piece(&z, layout.hidden));
+                let bytes = states.bytes().chunks_exact(layout.bytes()).take(places.end).skip(places.start);
+                let states = States::new(layout, bytes.flatten().copied().collect())?;
                 match out.last_mut().filter(|(last, _)| *last == turn) {
                     Some((_, last)) => {
                         last.targets.extend(targets);
-                        last.taps.extend(taps);
-                        last.z.extend(z);
+                        last.states.extend(&states);
                     }
                     None => {
                         let (own, part) = (own(turn), Part::HeldOut);
-                        out.push((turn, Turn { conversation, own, weight: 1.0, part, targets, taps, z }));
+                        out.push((turn, Turn { conversation, own, weight: 1.0, part, targets, states }));
                     }
                 }
             }
@@ -81,21 +77,12 @@ impl Encoder {
         Ok(out.into_iter().map(|(_, turn)| turn).filter(|t| !t.targets.is_empty()).collect())
     }
 
-    /// Taps and z of all positions, through the codec.
-    fn forward(&mut self, tokens: &[u32], layout: Layout) -> Fallible<(Vec<f32>, Vec<f32>)> {
+    /// The states of all positions.
+    fn forward(&mut self, tokens: &[u32], layout: Layout) -> Fallible<States> {
         let sequence = self.backbone.begin()?;
         let hidden = self.backbone.forward(&[Chunk { sequence, tokens }]);
         self.backbone.end(sequence);
         let hidden = hidden?.pop().ok_or("the engine gave nothing")?;
-        let (mut taps, mut z) = (Vec::new(), Vec::new());
-        let width = layout.layer_taps * layout.hidden;
-        for (raw, state) in hidden.taps.chunks_exact(width).zip(hidden.z.chunks_exact(layout.hidden)) {
-            let mut bytes = Vec::new();
-            layout.encode(raw, state, &mut bytes);
-            let decoded = layout.decode(&bytes)?;
-            taps.extend(decoded.taps);
-            z.extend(decoded.z);
-        }
-        Ok((taps, z))
+        Ok(States::encode(layout, &hidden.taps, &hidden.z))
     }
 }

@@ -5,8 +5,7 @@
 //! backbone knows those conversations by heart, so the memory looks useless on them (14 persona users, memory alone,
 //! always open: -4.6 % NLL against -8.1 % fitted to the person).
 
-use super::mixer::{BaseView, Mixer, SIZE, believed, features};
-use super::rows::Neighbour;
+use super::mixer::{Mixer, Near, SIZE, features};
 
 const STEPS: i32 = 100;
 const RATE: f64 = 0.05;
@@ -15,48 +14,24 @@ const RIDGE: f64 = 1e-3;
 
 /// One training token.
 pub(crate) struct Sample {
-    /// Nearest first: squared distance, number of the token it votes for among this sample's tokens.
-    neighbours: Vec<(f64, usize)>,
-    /// Base's log-probabilities of the tokens voted for.
-    log_probs: Vec<f64>,
-    /// Which of them is the target.
+    pub(crate) near: Near,
+    /// Which of the tokens voted for is the target.
     hit: Option<usize>,
-    entropy: f64,
     /// P_base of the target.
     base: f64,
     weight: f64,
 }
 
 impl Sample {
-    /// `None` where nobody votes.
-    pub(crate) fn new(
-        neighbours: &[Neighbour],
-        base: &BaseView<'_>,
-        target: u32,
-        weight: f64,
-    ) -> Option<Self> {
-        let mut tokens: Vec<u32> = Vec::new();
-        let number = |n: &Neighbour| {
-            let place = tokens.iter().position(|t| *t == n.value).unwrap_or_else(|| {
-                tokens.push(n.value);
-                tokens.len() - 1
-            });
-            (f64::from(n.distance), place)
-        };
-        let neighbours: Vec<_> = neighbours.iter().map(number).collect();
-        (!neighbours.is_empty()).then(|| Self {
-            neighbours,
-            log_probs: tokens.iter().map(|t| base.log_prob(*t)).collect(),
-            hit: tokens.iter().position(|t| *t == target),
-            entropy: base.entropy,
-            base: base.log_prob(target).exp(),
-            weight,
-        })
+    /// `base` is base's log-probability of the target.
+    pub(crate) fn new(near: Near, target: u32, base: f32, weight: f32) -> Self {
+        let hit = near.tokens.iter().position(|t| *t == target);
+        Self { near, hit, base: f64::from(base).exp(), weight: f64::from(weight) }
     }
 }
 
 /// The mixer of these samples.
-pub(crate) fn fit(samples: &[Sample]) -> Mixer {
+pub(crate) fn fit(samples: &[&Sample]) -> Mixer {
     let newborn = Mixer::default();
     let mut at = newborn;
     let (mut first, mut second) = ([0.0; SIZE], [0.0; SIZE]);
@@ -77,7 +52,7 @@ pub(crate) fn fit(samples: &[Sample]) -> Mixer {
 }
 
 /// Mean of `-log((1 - m) P_base(y) + m P_memory(y))` over samples by weight, and its gradient.
-fn objective(samples: &[Sample], mixer: &Mixer) -> (f64, [f64; SIZE]) {
+fn objective(samples: &[&Sample], mixer: &Mixer) -> (f64, [f64; SIZE]) {
     let (mut loss, mut gradient, mut total) = (0.0, [0.0; SIZE], 0.0);
     for sample in samples {
         let (own, by) = token(sample, mixer);
@@ -92,32 +67,32 @@ fn objective(samples: &[Sample], mixer: &Mixer) -> (f64, [f64; SIZE]) {
 /// Loss of one token and its gradient: `dw_i / dlog tau = w_i (d_i / tau - mean of d / tau)` and, with l_i the
 /// log-probability of base, `dw_i / deta = w_i (l_i - mean of l)`.
 fn token(sample: &Sample, mixer: &Mixer) -> (f64, [f64; SIZE]) {
-    let (tau, eta) = (mixer.tau(), mixer.eta());
-    let nearest = sample.neighbours.first().map_or(0.0, |(d, _)| *d);
-    let of = |place: usize| believed(sample.log_probs.get(place).copied().unwrap_or(f64::NEG_INFINITY));
+    let (tau, eta, near) = (mixer.tau(), mixer.eta(), &sample.near);
+    let nearest = near.nearest();
+    let rows = || near.neighbours.iter().map(|(d, place)| (f64::from(*d), *place));
     let weights: Vec<f64> =
-        sample.neighbours.iter().map(|(d, place)| ((nearest - d) / tau + eta * of(*place)).exp()).collect();
+        rows().map(|(d, place)| ((nearest - d) / tau + eta * near.believed(place)).exp()).collect();
     let sum: f64 = weights.iter().sum();
-    let mean = |f: &dyn Fn(f64, usize) -> f64| {
-        weights.iter().zip(&sample.neighbours).map(|(w, (d, place))| w * f(*d, *place)).sum::<f64>() / sum
+    let mean = |f: &dyn Fn(f64, u16) -> f64| {
+        weights.iter().zip(rows()).map(|(w, (d, place))| w * f(d, place)).sum::<f64>() / sum
     };
-    let (mean_near, mean_log) = (mean(&|d, _| d / tau), mean(&|_, place| of(place)));
+    let (mean_near, mean_log) = (mean(&|d, _| d / tau), mean(&|_, place| near.believed(place)));
     // Shares by token, and their derivatives by log tau and eta.
-    let mut shares = vec![[0.0; 3]; sample.log_probs.len()];
-    for (w, (d, place)) in weights.iter().zip(&sample.neighbours) {
-        if let Some([share, by_tau, by_eta]) = shares.get_mut(*place) {
+    let mut shares = vec![[0.0; 3]; near.tokens.len()];
+    for (w, (d, place)) in weights.iter().zip(rows()) {
+        if let Some([share, by_tau, by_eta]) = shares.get_mut(usize::from(place)) {
             *share += w / sum;
             *by_tau += w / sum * (d / tau - mean_near);
-            *by_eta += w / sum * (of(*place) - mean_log);
+            *by_eta += w / sum * (near.believed(place) - mean_log);
         }
     }
-    let best = shares.iter().zip(&sample.log_probs).fold(([0.0; 3], 0.0), |best, (vote, log_prob)| {
-        if vote[0] > best.0[0] { (*vote, *log_prob) } else { best }
+    let best = shares.iter().zip(&near.log_probs).fold(([0.0; 3], 0.0), |best, (vote, log_prob)| {
+        if vote[0] > best.0[0] { (*vote, f64::from(*log_prob)) } else { best }
     });
     let ([top, top_by_tau, top_by_eta], top_log_prob) = best;
     let [share, share_by_tau, share_by_eta] =
         sample.hit.and_then(|hit| shares.get(hit)).copied().unwrap_or([0.0; 3]);
-    let features = features(nearest, tau, top, sample.entropy, top_log_prob);
+    let features = features(nearest, tau, top, near.entropy, top_log_prob);
     let m = mixer.share(&features);
     let mix = ((1.0 - m) * sample.base + m * share).max(f64::MIN_POSITIVE);
     let by_score = (sample.base - share) / mix * m * (1.0 - m);
@@ -132,14 +107,14 @@ fn token(sample: &Sample, mixer: &Mixer) -> (f64, [f64; SIZE]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::rows::Neighbour;
     use crate::rng::Rng;
 
     fn samples(n: usize, useful: bool) -> Vec<Sample> {
         let mut rng = Rng::at(5, &[u64::from(useful)]);
         let log_probs: Vec<f32> = [0.4f32, 0.3, 0.2, 0.1].iter().map(|p| p.ln()).collect();
-        let base = BaseView::of(&log_probs);
         (0..n)
-            .filter_map(|_| {
+            .map(|_| {
                 let target = (rng.uniform() * 4.0) as u32;
                 let near: Vec<Neighbour> = (0..5u8)
                     .map(|i| {
@@ -149,14 +124,16 @@ mod tests {
                         Neighbour { distance: 3.0 * f32::from(i) + rng.uniform() as f32, value }
                     })
                     .collect();
-                Sample::new(&near, &base, target, 0.5 + rng.uniform())
+                let near = Near::of(&near, &log_probs).unwrap();
+                Sample::new(near, target, log_probs[target as usize], 0.5 + rng.uniform() as f32)
             })
             .collect()
     }
 
     #[test]
     fn the_gradient_matches_finite_differences() {
-        let samples = samples(40, true);
+        let owned = samples(40, true);
+        let samples: Vec<&Sample> = owned.iter().collect();
         let mixer = Mixer([1.2, 0.3, -0.4, 0.6, 0.3, -0.2, -0.7]);
         let (_, gradient) = objective(&samples, &mixer);
         for (place, found) in gradient.iter().enumerate() {
@@ -173,7 +150,8 @@ mod tests {
     #[test]
     fn votes_count_where_they_help_and_not_where_they_do_not() {
         let share = |useful: bool| {
-            let samples = samples(400, useful);
+            let owned = samples(400, useful);
+            let samples: Vec<&Sample> = owned.iter().collect();
             let fitted = fit(&samples);
             assert!(objective(&samples, &fitted).0 <= objective(&samples, &Mixer::default()).0);
             fitted.share(&[0.0, 0.0, 0.0, 0.0])

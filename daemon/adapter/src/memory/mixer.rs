@@ -19,24 +19,45 @@ impl Default for Mixer {
     }
 }
 
-/// What a mixer sees of base at a position.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BaseView<'a> {
-    /// Log-probabilities (V).
-    log_probs: &'a [f32],
-    /// In nats.
-    pub(crate) entropy: f64,
+/// What a mixer sees at a position: the rows near it, and what base thinks of their tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Near {
+    /// Nearest first: squared distance, place of the token it votes for.
+    pub(super) neighbours: Vec<(f32, u16)>,
+    /// Tokens voted for, in the order of their nearest row.
+    pub(crate) tokens: Vec<u32>,
+    /// Base's log-probabilities of them.
+    pub(super) log_probs: Vec<f32>,
+    /// Of base, in nats.
+    pub(super) entropy: f64,
 }
 
-impl<'a> BaseView<'a> {
-    pub(crate) fn of(log_probs: &'a [f32]) -> Self {
-        let entropy =
-            -log_probs.iter().map(|l| f64::from(l.exp() * l)).filter(|v| v.is_finite()).sum::<f64>();
-        Self { log_probs, entropy }
+impl Near {
+    /// From rows, nearest first, and base's log-probabilities (V); `None` where nobody votes.
+    pub(crate) fn of(rows: &[Neighbour], base: &[f32]) -> Option<Self> {
+        let mut tokens: Vec<u32> = Vec::new();
+        let place = |n: &Neighbour| {
+            let place = tokens.iter().position(|t| *t == n.value).unwrap_or_else(|| {
+                tokens.push(n.value);
+                tokens.len() - 1
+            });
+            (n.distance, place as u16)
+        };
+        let neighbours: Vec<_> = rows.iter().map(place).collect();
+        let log_prob = |t: &u32| base.get(*t as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        let log_probs = tokens.iter().map(log_prob).collect();
+        let entropy = -base.iter().map(|l| f64::from(l.exp() * l)).filter(|v| v.is_finite()).sum::<f64>();
+        (!neighbours.is_empty()).then_some(Self { neighbours, tokens, log_probs, entropy })
     }
 
-    pub(crate) fn log_prob(&self, token: u32) -> f64 {
-        f64::from(self.log_probs.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY))
+    /// Squared distance of the nearest row.
+    pub(super) fn nearest(&self) -> f64 {
+        self.neighbours.first().map_or(0.0, |(distance, _)| f64::from(*distance))
+    }
+
+    /// Base's log-probability of the token at a place, as votes are weighed with it.
+    pub(super) fn believed(&self, place: u16) -> f64 {
+        believed(self.log_probs.get(usize::from(place)).map_or(f64::NEG_INFINITY, |l| f64::from(*l)))
     }
 }
 
@@ -106,26 +127,25 @@ impl Mixer {
         1.0 / (1.0 + (-score).exp())
     }
 
-    /// The votes of `neighbours`, nearest first.
-    pub(crate) fn mix(&self, neighbours: &[Neighbour], base: &BaseView<'_>) -> Mixed {
-        let Some(first) = neighbours.first() else { return Mixed::default() };
-        let (tau, eta) = (self.tau(), self.eta());
-        let mut votes: Vec<(u32, f64)> = Vec::new();
+    /// The votes at a position.
+    pub(crate) fn mix(&self, near: &Near) -> Mixed {
+        let (tau, eta, nearest) = (self.tau(), self.eta(), near.nearest());
+        let mut votes = vec![0.0; near.tokens.len()];
         let mut sum = 0.0;
-        for n in neighbours {
-            let near = f64::from(first.distance - n.distance) / tau;
-            let weight = (near + eta * believed(base.log_prob(n.value))).exp();
+        for (distance, place) in &near.neighbours {
+            let closer = (nearest - f64::from(*distance)) / tau;
+            let weight = (closer + eta * near.believed(*place)).exp();
             sum += weight;
-            match votes.iter_mut().find(|(token, _)| *token == n.value) {
-                Some((_, share)) => *share += weight,
-                None => votes.push((n.value, weight)),
+            if let Some(vote) = votes.get_mut(usize::from(*place)) {
+                *vote += weight;
             }
         }
-        let (token, top) =
-            votes.iter().fold((0, 0.0), |best, vote| if vote.1 > best.1 { *vote } else { best });
-        let features =
-            features(f64::from(first.distance), tau, top / sum, base.entropy, base.log_prob(token));
-        let shares = votes.into_iter().map(|(token, share)| (token, (share / sum) as f32)).collect();
+        let best = votes.iter().zip(&near.log_probs);
+        let (top, log_prob) = best
+            .fold((0.0, 0.0), |best, (vote, l)| if *vote > best.0 { (*vote, f64::from(*l)) } else { best });
+        let features = features(nearest, tau, top / sum, near.entropy, log_prob);
+        let shares =
+            near.tokens.iter().zip(votes).map(|(token, vote)| (*token, (vote / sum) as f32)).collect();
         Mixed { m: self.share(&features) as f32, votes: shares }
     }
 }
@@ -137,19 +157,20 @@ mod tests {
     #[test]
     fn near_rows_vote_more_and_nobody_counts_nothing() {
         let base = [0.5f32.ln(), 0.25f32.ln(), 0.25f32.ln()];
-        let base = BaseView::of(&base);
-        assert!((base.entropy - 1.5 * 2f64.ln()).abs() < 1e-6);
         let mixer = Mixer([0.0; SIZE]);
         let near = |distance, value| Neighbour { distance, value };
-        let mixed = mixer.mix(&[near(1.0, 2), near(1.0, 1), near(2.0, 2)], &base);
+        let seen = Near::of(&[near(1.0, 2), near(1.0, 1), near(2.0, 2)], &base).unwrap();
+        assert!((seen.entropy - 1.5 * 2f64.ln()).abs() < 1e-6);
+        let mixed = mixer.mix(&seen);
         assert_eq!(mixed.m, 0.5);
         let e = 1f32.exp();
         assert!((mixed.share(2) - (1.0 + 1.0 / e) / (2.0 + 1.0 / e)).abs() < 1e-6);
         assert!((mixed.votes.iter().map(|(_, s)| s).sum::<f32>() - 1.0).abs() < 1e-6);
-        assert_eq!(mixer.mix(&[], &base), Mixed::default());
+        assert_eq!(Near::of(&[], &base), None);
         // Token 0 is twice as probable as token 1: with eta 1 its vote weighs twice as much.
         let mixer = Mixer::from_numbers(&[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]).unwrap();
-        let mixed = mixer.mix(&[near(1.0, 0), near(1.0, 1)], &BaseView::of(&[0.5f32.ln(), 0.25f32.ln()]));
+        let base = [0.5f32.ln(), 0.25f32.ln()];
+        let mixed = mixer.mix(&Near::of(&[near(1.0, 0), near(1.0, 1)], &base).unwrap());
         assert!((mixed.share(0) - 2.0 / 3.0).abs() < 1e-6);
         assert_eq!(
             Mixer::from_numbers(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap().0,

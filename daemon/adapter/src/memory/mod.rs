@@ -8,7 +8,7 @@ mod rows;
 
 pub(crate) use fit::{Sample, fit};
 pub use mixer::Mixed;
-pub(crate) use mixer::{BaseView, Mixer};
+pub(crate) use mixer::{Mixer, Near};
 pub(crate) use rows::Rows;
 
 use crate::job::Turn;
@@ -24,8 +24,8 @@ impl Memory {
     /// Adds the tokens of turns that are remembered at all: an unrated reply is the model's own words (method, section 8).
     pub(crate) fn add<'a>(&mut self, turns: impl IntoIterator<Item = &'a Turn>) {
         for turn in turns.into_iter().filter(|t| t.judged() && !t.targets.is_empty()) {
-            let hidden = turn.z.len() / turn.targets.len();
-            for (z, value) in turn.z.chunks_exact(hidden.max(1)).zip(&turn.targets) {
+            let hidden = turn.states.layout().hidden;
+            for (z, value) in turn.states.z().chunks_exact(hidden.max(1)).zip(&turn.targets) {
                 self.rows.push(turn.conversation, *value, z);
             }
         }
@@ -33,7 +33,8 @@ impl Memory {
 
     /// The votes at a state `z` (H), rows of one conversation left out; `base` are base's log-probabilities (V).
     pub(crate) fn at(&self, z: &[f32], base: &[f32], skip: Option<u64>) -> Mixed {
-        self.mixer.mix(&self.rows.nearest(z, skip), &BaseView::of(base))
+        let near = Near::of(&self.rows.nearest(z, skip), base);
+        near.map_or_else(Mixed::default, |near| self.mixer.mix(&near))
     }
 }
 

@@ -3,18 +3,16 @@
 use crate::error::Result;
 use crate::head::Head;
 use crate::job::{Job, Part, Turn};
-use crate::loss::log_softmax;
-use crate::memory::{BaseView, Memory, Mixed, Sample, fit, rows_of};
+use crate::memory::{Memory, Mixed, Sample, fit, rows_of};
 use crate::rng::Rng;
+use crate::training::candidates::Candidates;
+use crate::training::read::{Read, read};
 use crate::training::{Progress, Tell};
-use candle_core::{Device, Tensor};
 use std::collections::BTreeSet;
 
 /// Tokens from which four folds are used instead of two. Below, four opened more (13 % against 8 %), gained no more
 /// and took 1.7 times as long (3 persona users, 5 epochs at rate 3e-3).
 const MANY_TOKENS: usize = 10_000;
-/// Rows of logits computed at once, in values.
-pub(super) const LOGITS_AT_ONCE: usize = 2 << 20;
 
 /// A training turn with what is known of it beforehand.
 pub(super) struct Known<'a> {
@@ -26,6 +24,8 @@ pub(super) struct Known<'a> {
     pub(super) base: Vec<f32>,
     /// Votes of the memory at every target, of other conversations only; none without a memory.
     pub(super) mixed: Vec<Mixed>,
+    /// Candidates of every target; none where all rows are computed.
+    pub(super) candidates: Vec<Candidates>,
 }
 
 /// All training turns.
@@ -38,7 +38,7 @@ pub(super) struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    pub(super) fn new(job: &'a Job, head: &Head, dense: &Tensor, tell: &mut Tell<'_>) -> Result<Self> {
+    pub(super) fn new(job: &'a Job, head: &Head, tell: &mut Tell<'_>) -> Result<Self> {
         let train: Vec<&Turn> = job
             .turns
             .iter()
@@ -47,23 +47,29 @@ impl<'a> Data<'a> {
         let tokens: usize = train.iter().map(|t| t.targets.len()).sum();
         let folds = if tokens < MANY_TOKENS { 2 } else { 4 };
         let fold_of = assign(&train, folds, job.seed);
-        let mut turns = Vec::new();
-        let mut first = 0;
-        // Both passes go over all turns.
-        let passes = if job.variant.remembers() && job.settings.memory { 2 } else { 1 };
-        let total = passes * train.len() as u64;
-        let mut read = |done: u64| {
+        let total = train.len() as u64;
+        let rows = (job.variant.remembers() && job.settings.memory)
+            .then(|| rows_of(job.shape.hidden, train.iter().copied()));
+        let most = job.settings.candidates_for(job.variant, job.shape.vocab);
+        let mut reads = Vec::new();
+        for (done, turn) in (0..).zip(&train) {
             tell(Progress { done, total, stage: "reading the lessons".to_owned(), nll: None, gated: false });
-        };
-        let memory = if passes == 2 { learn_memory(&train, head, dense, &mut read)? } else { None };
-        for (number, turn) in train.into_iter().enumerate() {
-            read(total - total / passes + number as u64);
-            let (mut base, mut mixed) = (Vec::new(), Vec::new());
-            each_base(turn, head, dense, |token, z, log_probs| {
-                base.push(log_probs.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY));
-                mixed.extend(memory.as_ref().map(|m| m.at(z, log_probs, Some(turn.conversation))));
-            })?;
-            turns.push(Known { turn, fold: fold_of(number, turn), first, base, mixed });
+            reads.push(read(turn, head, rows.as_ref(), most)?);
+        }
+        // Where there is only one conversation, nothing shows what the memory is worth.
+        let samples = || reads.iter().flat_map(|read| read.samples.iter().flatten());
+        let rows = rows.filter(|_| samples().next().is_some());
+        let memory = rows.map(|rows| Memory { mixer: fit(&samples().collect::<Vec<_>>()), rows });
+        let (mut turns, mut first) = (Vec::new(), 0);
+        for (number, (turn, Read { base, samples, candidates })) in train.into_iter().zip(reads).enumerate() {
+            let mixed = |sample: Option<Sample>, memory: &Memory| {
+                sample.map_or_else(Mixed::default, |sample| memory.mixer.mix(&sample.near))
+            };
+            let mixed = match &memory {
+                Some(memory) => samples.into_iter().map(|sample| mixed(sample, memory)).collect(),
+                None => Vec::new(),
+            };
+            turns.push(Known { turn, fold: fold_of(number, turn), first, base, mixed, candidates });
             first += turn.targets.len();
         }
         // An always-open variant needs no gate, hence no folds.
@@ -137,45 +143,4 @@ fn assign(train: &[&Turn], folds: u64, seed: u64) -> impl Fn(usize, &Turn) -> u6
         [] | [_] => number as u64 % folds,
         many => many.iter().position(|c| *c == turn.conversation).unwrap_or(0) as u64 % folds,
     }
-}
-
-/// Rows of all training turns, and a mixer fitted on tokens whose neighbours are of other conversations; `None` where
-/// there is only one, for then nothing shows what the memory is worth.
-fn learn_memory(
-    train: &[&Turn],
-    head: &Head,
-    dense: &Tensor,
-    read: &mut impl FnMut(u64),
-) -> Result<Option<Memory>> {
-    let rows = rows_of(head.hidden(), train.iter().copied());
-    let mut samples = Vec::new();
-    for (done, turn) in (0..).zip(train) {
-        read(done);
-        each_base(turn, head, dense, |token, z, log_probs| {
-            let near = rows.nearest(z, Some(turn.conversation));
-            samples.extend(Sample::new(&near, &BaseView::of(log_probs), token, f64::from(turn.weight)));
-        })?;
-    }
-    Ok((!samples.is_empty()).then(|| Memory { mixer: fit(&samples), rows }))
-}
-
-/// Gives every target with its z and base's log-probabilities (V).
-fn each_base(
-    turn: &Turn,
-    head: &Head,
-    dense: &Tensor,
-    mut each: impl FnMut(u32, &[f32], &[f32]),
-) -> Result<()> {
-    let (hidden, vocab) = (head.hidden(), head.vocab());
-    let rows = (LOGITS_AT_ONCE / vocab).max(1);
-    for (states, targets) in turn.z.chunks(rows * hidden).zip(turn.targets.chunks(rows)) {
-        let z = Tensor::from_slice(states, (targets.len(), hidden), &Device::Cpu)?;
-        let mut logits = z.matmul(&dense.t()?)?.flatten_all()?.to_vec1::<f32>()?;
-        for ((row, z), token) in logits.chunks_exact_mut(vocab).zip(states.chunks_exact(hidden)).zip(targets)
-        {
-            log_softmax(row);
-            each(*token, z, row);
-        }
-    }
-    Ok(())
 }

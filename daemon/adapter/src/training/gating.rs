@@ -72,7 +72,7 @@ impl Training<'_> {
         let mut tokens = Tokens::default();
         for known in self.data.turns().iter().filter(|k| wanted(k.fold)) {
             let n = known.turn.targets.len();
-            tokens.z.extend_from_slice(&known.turn.z);
+            known.turn.states.z_into(0..n, &mut tokens.z);
             tokens.gain.extend(self.gains.iter().skip(known.first).take(n).map(|g| f64::from(*g)));
             tokens.weight.extend(std::iter::repeat_n(f64::from(known.turn.weight), n));
         }

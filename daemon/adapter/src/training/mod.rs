@@ -2,9 +2,11 @@
 //! gate, then the network that is kept, on all training turns, with that gate's probabilities in its objective. All
 //! randomness is computed from (seed, stage, epoch, batch), so a checkpoint resumes bit for bit.
 
+mod candidates;
 mod checkpoint;
 mod data;
 mod gating;
+mod read;
 mod step;
 
 use crate::adapter::Adapter;
@@ -16,7 +18,7 @@ use crate::job::{Job, Part, Settings, Turn};
 use crate::memory::rows_of;
 use crate::optimiser::AdamW;
 use crate::side::SideNetwork;
-use candle_core::Tensor;
+pub(crate) use candidates::automatic;
 use data::Data;
 
 /// Epochs without a better one after which a stage ends.
@@ -74,7 +76,6 @@ struct Best {
 pub struct Training<'a> {
     job: &'a Job,
     head: &'a Head,
-    dense: Tensor,
     data: Data<'a>,
     network: SideNetwork,
     optimiser: AdamW,
@@ -111,15 +112,13 @@ impl<'a> Training<'a> {
         if (head.hidden(), head.vocab()) != (job.shape.hidden, job.shape.vocab) {
             return Err(AdapterError::Shape("the head is of another backbone than the job".into()));
         }
-        let dense = head.dense()?;
-        let data = Data::new(job, head, &dense, tell)?;
+        let data = Data::new(job, head, tell)?;
         let network = newborn(job)?;
         let optimiser = AdamW::new(&network);
         let gains = vec![0.0; data.train_tokens()];
         Ok(Self {
             job,
             head,
-            dense,
             data,
             network,
             optimiser,

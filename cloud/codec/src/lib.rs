@@ -1,13 +1,21 @@
-//! The tap codec: one position's layer taps and last hidden state as bytes, on the wire and in the vault's cache.
+//! The tap codec: one position's layer taps and last hidden state as bytes, on the wire, in the vault's cache and in a
+//! training job.
 //!
 //! A tap is RMS-normalised and stored as `hidden / 32` blocks of an f16 scale and 32 signed bytes (the layout of Q8_0).
 //! The last hidden state z follows unnormalised in f16, because W (z + g) needs its magnitude (method, section 8).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests"))]
+
+mod states;
+
+pub use states::States;
 
 use half::f16;
 
 /// Values that share one scale.
 pub const GROUP: usize = 32;
-const BLOCK_BYTES: usize = 2 + GROUP;
+/// Bytes of a block: an f16 scale and [`GROUP`] signed values.
+pub const BLOCK_BYTES: usize = 2 + GROUP;
 /// Added to the mean square before the root, as the side network's own normalisation does.
 const RMS_EPSILON: f32 = 1e-6;
 
@@ -36,8 +44,8 @@ pub struct Layout {
     pub layer_taps: usize,
 }
 
-/// A decoded state.
-#[derive(Debug, Clone, PartialEq)]
+/// A decoded state, or several in a row.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
     /// `layer_taps * hidden` values, each tap with a root mean square near 1.
     pub taps: Vec<f32>,
@@ -72,18 +80,56 @@ impl Layout {
     /// # Errors
     /// [`CodecError`] when the length is wrong or a value is not finite.
     pub fn decode(&self, bytes: &[u8]) -> Result<State, CodecError> {
+        self.check(bytes)?;
+        let mut state = State::default();
+        self.decode_taps(bytes, &mut state.taps);
+        self.decode_z(bytes, &mut state.z);
+        Ok(state)
+    }
+
+    /// Whether these bytes are one state.
+    fn check(&self, bytes: &[u8]) -> Result<(), CodecError> {
         if bytes.len() != self.bytes() {
             return Err(CodecError::Length { expected: self.bytes(), found: bytes.len() });
         }
-        let (tap_bytes, z_bytes) = bytes.split_at(bytes.len() - self.hidden * 2);
-        let mut taps = Vec::with_capacity(self.layer_taps * self.hidden);
-        for block in tap_bytes.chunks_exact(BLOCK_BYTES) {
-            let (scale, values) = block.split_at(2);
-            let scale = read_f16(scale)?;
-            taps.extend(values.iter().map(|v| f32::from(i8::from_le_bytes([*v])) * scale));
-        }
-        let z = z_bytes.chunks_exact(2).map(read_f16).collect::<Result<_, _>>()?;
-        Ok(State { taps, z })
+        let (blocks, z) = self.parts(bytes);
+        let scales = blocks.map(|(scale, _)| scale);
+        if scales.chain(z).all(f32::is_finite) { Ok(()) } else { Err(CodecError::NotFinite) }
+    }
+
+    /// Appends the taps of a checked state.
+    fn decode_taps(&self, bytes: &[u8], taps: &mut Vec<f32>) {
+        widen(bytes.get(..self.layer_taps * (self.hidden / GROUP) * BLOCK_BYTES).unwrap_or(&[]), taps);
+    }
+
+    /// Appends z of a checked state.
+    fn decode_z(&self, bytes: &[u8], z: &mut Vec<f32>) {
+        z.extend(self.parts(bytes).1);
+    }
+
+    /// Scale and values of every block of the taps, and the values of z.
+    fn parts<'a>(
+        &self,
+        bytes: &'a [u8],
+    ) -> (impl Iterator<Item = (f32, &'a [u8; GROUP])>, impl Iterator<Item = f32>) {
+        let (taps, z) = bytes.split_at(bytes.len().saturating_sub(self.hidden * 2));
+        let z = z.as_chunks::<2>().0.iter().map(|value| f16::from_le_bytes(*value).to_f32());
+        (blocks(taps), z)
+    }
+}
+
+/// Scale and values (signed bytes) of every Q8_0 block.
+pub fn blocks(bytes: &[u8]) -> impl Iterator<Item = (f32, &[u8; GROUP])> {
+    bytes.as_chunks::<BLOCK_BYTES>().0.iter().filter_map(|block| {
+        let (scale, values) = block.split_first_chunk::<2>()?;
+        Some((f16::from_le_bytes(*scale).to_f32(), values.first_chunk::<GROUP>()?))
+    })
+}
+
+/// Appends the values of Q8_0 blocks.
+pub fn widen(bytes: &[u8], to: &mut Vec<f32>) {
+    for (scale, values) in blocks(bytes) {
+        to.extend(values.iter().map(|v| f32::from(i8::from_le_bytes([*v])) * scale));
     }
 }
 
@@ -113,12 +159,6 @@ fn encode_group(group: &[f32], scale: f32, out: &mut Vec<u8>) {
 /// Saturates instead of overflowing to infinity.
 fn to_f16(value: f32) -> f16 {
     f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()))
-}
-
-fn read_f16(bytes: &[u8]) -> Result<f32, CodecError> {
-    let array = <[u8; 2]>::try_from(bytes).map_err(|_| CodecError::NotFinite)?;
-    let value = f16::from_le_bytes(array).to_f32();
-    if value.is_finite() { Ok(value) } else { Err(CodecError::NotFinite) }
 }
 
 #[cfg(test)]
@@ -157,6 +197,30 @@ mod tests {
         let state = LAYOUT.decode(&encode(&[0.0; 192], &[1e9; 64])).unwrap();
         assert!(state.taps.iter().all(|v| *v == 0.0));
         assert!(state.z.iter().all(|v| *v == 65504.0));
+    }
+
+    #[test]
+    fn several_states_read_like_each_of_them() {
+        let value = |i: usize| (i as f32 * 0.7).sin() * 3.0;
+        let taps: Vec<f32> = (0..3 * 192).map(value).collect();
+        let z: Vec<f32> = (900..900 + 3 * 64).map(value).collect();
+        let mut states = States::encode(LAYOUT, &taps, &z);
+        assert_eq!((states.len(), states.bytes().len()), (3, 3 * LAYOUT.bytes()));
+        assert_eq!(States::new(LAYOUT, states.bytes().to_vec()).unwrap(), states);
+        let mut found = State::default();
+        states.decode_into(1..9, &mut found);
+        let single =
+            |i: usize| LAYOUT.decode(&states.bytes()[i * LAYOUT.bytes()..][..LAYOUT.bytes()]).unwrap();
+        assert_eq!(found.taps, [single(1).taps, single(2).taps].concat());
+        assert_eq!(found.z, [single(1).z, single(2).z].concat());
+        assert_eq!(states.z(), [single(0).z, single(1).z, single(2).z].concat());
+        let cut = states.bytes()[..states.bytes().len() - 1].to_vec();
+        assert!(matches!(States::new(LAYOUT, cut), Err(CodecError::Length { .. })));
+        let more = states.clone();
+        states.extend(&more);
+        assert_eq!(states.len(), 6);
+        states.truncate(3);
+        assert_eq!(states, more);
     }
 
     proptest! {
