@@ -4,8 +4,9 @@ use crate::adapter::Adapter;
 use crate::error::Result;
 use crate::head::Head;
 use crate::job::Turn;
-use crate::loss::{log_softmax, score};
+use crate::loss::score;
 use crate::memory::Mixed;
+use crate::simd::log_softmax;
 use aside_codec::State;
 
 /// Positions scored at once.

@@ -24,10 +24,14 @@ impl Gate {
     /// Gate probability of one position; `z` has H values.
     #[must_use]
     pub fn probability(&self, z: &[f32]) -> f32 {
+        probability(self.score(z))
+    }
+
+    /// Log-odds of opening at one position.
+    pub(crate) fn score(&self, z: &[f32]) -> f32 {
         let (closed, open) = self.weight.split_at(self.weight.len() / 2);
         let dot = |row: &[f32]| row.iter().zip(z).map(|(a, b)| a * b).sum::<f32>();
-        let difference = (dot(open) + self.bias[1]) - (dot(closed) + self.bias[0]);
-        1.0 / (1.0 + (-difference).exp())
+        (dot(open) + self.bias[1]) - (dot(closed) + self.bias[0])
     }
 
     /// sigma: the hard choice.
@@ -42,6 +46,11 @@ impl Gate {
         let fitting = self.table.iter().find(|(_, rate)| *rate <= budget);
         fitting.or(self.table.last()).map_or(0.5, |(threshold, _)| threshold.max(0.5))
     }
+}
+
+/// The probability of log-odds.
+pub(crate) fn probability(score: f32) -> f32 {
+    1.0 / (1.0 + (-score).exp())
 }
 
 /// Tokens to fit on.

@@ -25,6 +25,7 @@ mod optimiser;
 mod promotion;
 mod rng;
 mod side;
+mod simd;
 mod training;
 mod variant;
 

@@ -5,6 +5,7 @@
 //! `w = p (1 - m) S(y) / mix` and `a = -(1 - m) P_base / F`. Without memory the second term is `S - P_base`.
 
 use crate::memory::Mixed;
+use crate::simd::{log_sum, softmax};
 
 /// What is fixed of a token.
 pub(crate) struct Fixed<'a> {
@@ -61,18 +62,6 @@ fn slopes(side: &[f32], base: &[f32], mixed: &Mixed) -> Vec<f32> {
     slopes
 }
 
-/// In place; the sum in f64.
-fn softmax(logits: &mut [f32]) {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-    let mut sum = 0.0f64;
-    for logit in logits.iter_mut() {
-        *logit = (*logit - largest).exp();
-        sum += f64::from(*logit);
-    }
-    let inverse = (1.0 / sum) as f32;
-    logits.iter_mut().for_each(|l| *l *= inverse);
-}
-
 /// Log-probability of `target` and the most probable token, from logits and the votes of the memory.
 pub(crate) fn score(logits: &[f32], target: usize, mixed: &Mixed) -> (f64, usize) {
     let (mut best, mut largest) = (0, f32::NEG_INFINITY);
@@ -81,11 +70,8 @@ pub(crate) fn score(logits: &[f32], target: usize, mixed: &Mixed) -> (f64, usize
             (best, largest) = (id, *logit);
         }
     }
-    let sum: f64 = logits.iter().map(|l| f64::from((l - largest).exp())).sum();
-    let log = |id: usize| {
-        let own = logits.get(id).copied().unwrap_or(f32::NEG_INFINITY);
-        f64::from(own - largest) - sum.ln()
-    };
+    let all = log_sum(logits);
+    let log = |id: usize| f64::from(logits.get(id).copied().unwrap_or(f32::NEG_INFINITY)) - all;
     if mixed.votes.is_empty() {
         return (log(target), best);
     }
@@ -96,14 +82,6 @@ pub(crate) fn score(logits: &[f32], target: usize, mixed: &Mixed) -> (f64, usize
     let unvoted = (best, fused(best, 0.0));
     let best = voted.fold(unvoted, |best, vote| if vote.1 > best.1 { vote } else { best }).0;
     (fused(target, target_share).max(f64::MIN_POSITIVE).ln(), best)
-}
-
-/// Logits to log-probabilities in place.
-pub(crate) fn log_softmax(row: &mut [f32]) {
-    let largest = row.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-    let sum: f64 = row.iter().map(|l| f64::from((l - largest).exp())).sum();
-    let shift = largest + sum.ln() as f32;
-    row.iter_mut().for_each(|l| *l -= shift);
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub fn train_child() -> ExitCode {
     });
     let mut output = io::stdout().lock();
     let trained = match receiver.recv() {
-        Ok(Ok(work)) => train(&work, &mut output),
+        Ok(Ok(work)) => train(work, &mut output),
         _ => return ExitCode::FAILURE,
     };
     match trained {
@@ -68,9 +68,15 @@ fn receive(input: &mut impl Read) -> io::Result<Work> {
     }
 }
 
-fn train(work: &Work, output: &mut impl io::Write) -> Result<(), String> {
-    let head = head(&work.head)?;
-    let job = Job::from_bytes(&work.job).map_err(|e| e.to_string())?;
+fn train(work: Work, output: &mut impl io::Write) -> Result<(), String> {
+    // What was read is there once, not twice.
+    let Work { head: bytes, job, resume } = work;
+    let head = head(&bytes)?;
+    drop(bytes);
+    let job = {
+        let bytes = job;
+        Job::from_bytes(&bytes).map_err(|e| e.to_string())?
+    };
     let send = |output: &mut dyn io::Write, kind, bytes: &[u8]| {
         frame::write(&mut { output }, kind, bytes).map_err(|e| format!("the daemon's pipe: {e}"))
     };
@@ -88,7 +94,7 @@ fn train(work: &Work, output: &mut impl io::Write) -> Result<(), String> {
         let _ = report(output, progress);
     })
     .map_err(|e| e.to_string())?;
-    if let Some(checkpoint) = &work.resume {
+    if let Some(checkpoint) = &resume {
         training = training.restore(checkpoint).map_err(|e| e.to_string())?;
     }
     let mut saved = Instant::now();

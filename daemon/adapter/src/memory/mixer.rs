@@ -3,6 +3,7 @@
 //! -8.34 % with it and -7.98 % without).
 
 use super::rows::Neighbour;
+use crate::simd::entropy;
 
 /// Numbers of a mixer: log tau, eta, four weights, bias. Row i votes with `exp(-d_i^2 / tau) P_base(value_i)^eta`.
 pub(crate) const SIZE: usize = 7;
@@ -46,8 +47,7 @@ impl Near {
         let neighbours: Vec<_> = rows.iter().map(place).collect();
         let log_prob = |t: &u32| base.get(*t as usize).copied().unwrap_or(f32::NEG_INFINITY);
         let log_probs = tokens.iter().map(log_prob).collect();
-        let entropy = -base.iter().map(|l| f64::from(l.exp() * l)).filter(|v| v.is_finite()).sum::<f64>();
-        (!neighbours.is_empty()).then_some(Self { neighbours, tokens, log_probs, entropy })
+        (!neighbours.is_empty()).then_some(Self { neighbours, tokens, log_probs, entropy: entropy(base) })
     }
 
     /// Squared distance of the nearest row.

@@ -5,6 +5,7 @@
 //! always open, lowers the NLL of 7 persona users by 5.5 % instead of 7.2 %.
 
 use crate::rng::Rng;
+use crate::simd::wide;
 use std::collections::BinaryHeap;
 
 /// Numbers of a key at most; a wider state is projected.
@@ -219,17 +220,6 @@ impl pulp::NullaryFnOnce for Products<'_> {
     fn call(self) -> Vec<i32> {
         self.rows.iter().map(|row| product(self.query, row)).collect()
     }
-}
-
-/// Runs `work` compiled for AVX2 where there is one.
-fn wide<W: pulp::NullaryFnOnce>(work: W) -> W::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return simd.vectorize(work);
-        }
-    }
-    work.call()
 }
 
 /// Orthonormal columns from seeded noise (Gram and Schmidt, twice for exactness), scaled.

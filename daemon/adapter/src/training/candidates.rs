@@ -6,6 +6,7 @@
 use crate::error::Result;
 use crate::head::Head;
 use crate::memory::Mixed;
+use crate::simd::exp_all;
 
 /// Vocabulary up to which every row is computed.
 const SMALL: usize = 16_384;
@@ -39,12 +40,14 @@ impl Candidates {
         if most < ids.len() {
             ids.select_nth_unstable_by(most, |a, b| log_prob(b).total_cmp(&log_prob(a)).then(a.cmp(b)));
             ids.truncate(most);
+            // Else every token would hold the room of a whole vocabulary.
+            ids.shrink_to_fit();
         }
         ids.extend(must);
         ids.sort_unstable();
         ids.dedup();
         let mut base: Vec<f32> = ids.iter().map(log_prob).collect();
-        log_probs.iter_mut().for_each(|l| *l = l.exp());
+        exp_all(log_probs);
         for id in &ids {
             if let Some(p) = log_probs.get_mut(*id as usize) {
                 *p = 0.0;

@@ -3,10 +3,12 @@
 
 use super::Training;
 use crate::error::Result;
-use crate::gate::{Gate, Samples, fit, table};
+use crate::gate::{Gate, Samples, fit, probability, table};
 
 /// Ridges tried, on standardised weights.
 const RIDGES: [f64; 5] = [0.03, 0.1, 0.3, 1.0, 3.0];
+/// Shares of open tokens tried as the place of the bar, beside what the fit itself opens.
+const BARS: usize = 20;
 
 /// Training tokens of some folds.
 #[derive(Default)]
@@ -34,26 +36,27 @@ impl Training<'_> {
             return Ok(None);
         }
         let lambda = self.job.settings.lambda;
-        let mut best: Option<(f64, f64, Vec<f32>)> = None;
+        let mut best: Option<(Bar, f64, Vec<f32>)> = None;
         for ridge in RIDGES {
-            let mut cost = 0.0;
-            let mut probabilities = Vec::new();
+            // Of tokens that the fit did not see: how sure it is, and what opening costs.
+            let mut unseen_tokens = Vec::new();
             for fold in 0..self.folds() {
                 let gate = self.fit_on(&self.tokens(|f| f != fold), ridge)?;
                 let unseen = self.tokens(|f| f == fold);
                 let rows = unseen.z.chunks_exact(self.job.shape.hidden);
                 for ((z, gain), weight) in rows.zip(&unseen.gain).zip(&unseen.weight) {
-                    let p = gate.probability(z);
-                    probabilities.push(p);
-                    cost += if gate.opens(p) { weight * (lambda - gain) } else { 0.0 };
+                    unseen_tokens.push((gate.score(z), weight * (lambda - gain)));
                 }
             }
-            if best.as_ref().is_none_or(|(lowest, ..)| cost < *lowest) {
-                best = Some((cost, ridge, probabilities));
+            let bar = bar(&mut unseen_tokens);
+            if best.as_ref().is_none_or(|(lowest, ..)| bar.cost < lowest.cost) {
+                best = Some((bar, ridge, unseen_tokens.iter().map(|(score, _)| *score).collect()));
             }
         }
-        let Some((_, ridge, probabilities)) = best else { return Ok(None) };
+        let Some((bar, ridge, scores)) = best else { return Ok(None) };
         let mut gate = self.fit_on(&self.tokens(|_| true), ridge)?;
+        gate.bias[1] -= bar.score;
+        let probabilities: Vec<f32> = scores.iter().map(|score| probability(score - bar.score)).collect();
         gate.table = table(&probabilities);
         Ok(Some(gate))
     }
@@ -78,4 +81,30 @@ impl Training<'_> {
         }
         tokens
     }
+}
+
+/// Where the gate opens: above `score`, which costs `cost` in all.
+struct Bar {
+    score: f32,
+    cost: f64,
+}
+
+/// The bar of the lowest cost on a grid of open rates, if it is below that of the fit's own, 0, by more than twice the standard
+/// error of the difference. Cost weights let the few tokens that gain much say where the fit's own bar lies; with a ridge
+/// on the weights, that may open many others which gain nothing.
+fn bar(tokens: &mut [(f32, f64)]) -> Bar {
+    tokens.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let own = tokens.iter().take_while(|(score, _)| *score > 0.0).count();
+    // Sums of costs, and of their squares, up to every place.
+    let mut sums = vec![(0.0, 0.0)];
+    for (_, cost) in tokens.iter() {
+        let (sum, squares) = sums.last().copied().unwrap_or_default();
+        sums.push((sum + cost, squares + cost * cost));
+    }
+    let at = |place: usize| sums.get(place).copied().unwrap_or_default();
+    let sure = |place: usize| at(own).0 - at(place).0 > 2.0 * (at(own).1 - at(place).1).abs().sqrt();
+    let places = (1..BARS).map(|step| tokens.len() * step / BARS).filter(|place| sure(*place));
+    let best = places.fold(own, |best, place| if at(place).0 < at(best).0 { place } else { best });
+    let score = if best == own { 0.0 } else { tokens.get(best).map_or(0.0, |(score, _)| *score) };
+    Bar { score, cost: at(best).0 }
 }

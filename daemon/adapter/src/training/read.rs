@@ -5,9 +5,8 @@ use super::candidates::Candidates;
 use crate::error::Result;
 use crate::head::Head;
 use crate::job::Turn;
-use crate::loss::log_softmax;
 use crate::memory::{Near, Rows, Sample};
-use candle_core::{Device, Tensor};
+use crate::simd::log_softmax;
 
 /// Logits computed at once where the head is widened whole, in values.
 pub(super) const LOGITS_AT_ONCE: usize = 2 << 20;
@@ -36,10 +35,7 @@ pub(super) fn read(turn: &Turn, head: &Head, rows: Option<&Rows>, most: Option<u
         turn.states.z_into(number * positions..number * positions + targets.len(), &mut states);
         let mut logits = match most {
             Some(_) => head.logits_by_blocks(&states)?,
-            None => {
-                let z = Tensor::from_slice(&states, (targets.len(), hidden), &Device::Cpu)?;
-                z.matmul(&head.wide()?.t()?)?.flatten_all()?.to_vec1::<f32>()?
-            }
+            None => head.logits(&states)?,
         };
         for ((row, z), target) in logits.chunks_exact_mut(vocab).zip(states.chunks_exact(hidden)).zip(targets)
         {

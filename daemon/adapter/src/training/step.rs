@@ -5,11 +5,12 @@ use super::read::LOGITS_AT_ONCE;
 use super::{Training, WARM_START};
 use crate::error::Result;
 use crate::job::Objective;
-use crate::loss::{Fixed, gradient, log_softmax, score};
+use crate::loss::{Fixed, gradient, score};
 use crate::memory::Mixed;
 use crate::optimiser::schedule;
 use crate::rng::Rng;
 use crate::side::Dropout;
+use crate::simd::log_softmax;
 use aside_codec::State;
 use candle_core::{Device, Tensor};
 
@@ -108,8 +109,9 @@ impl Training<'_> {
         let mut pieces = Vec::new();
         for start in (0..batch.targets.len()).step_by(rows) {
             let count = rows.min(batch.targets.len() - start);
+            // As served: the same kernel, the same logits.
             let logits_of = |x: &Tensor| -> Result<Vec<f32>> {
-                Ok(x.narrow(0, start, count)?.matmul(&wide.t()?)?.flatten_all()?.to_vec1()?)
+                self.head.logits(&x.narrow(0, start, count)?.flatten_all()?.to_vec1::<f32>()?)
             };
             let mut logits = logits_of(hidden)?;
             let anchored = kappa > 0.0 && p.iter().skip(start).take(count).any(|p| *p < 1.0);
@@ -188,12 +190,11 @@ impl Training<'_> {
     fn open_losses(&self, batch: &Gathered<'_>, hidden: &Tensor) -> Result<Vec<f64>> {
         let vocab = self.job.shape.vocab;
         let rows = (LOGITS_AT_ONCE / vocab).max(1);
-        let wide = self.head.wide()?;
         let mut out = Vec::new();
         for start in (0..batch.targets.len()).step_by(rows) {
             let count = rows.min(batch.targets.len() - start);
-            let logits =
-                hidden.narrow(0, start, count)?.matmul(&wide.t()?)?.flatten_all()?.to_vec1::<f32>()?;
+            let hidden = hidden.narrow(0, start, count)?.flatten_all()?.to_vec1::<f32>()?;
+            let logits = self.head.logits(&hidden)?;
             let tokens = batch.targets.iter().zip(&batch.mixed).skip(start);
             let each = logits.chunks_exact(vocab).zip(tokens);
             out.extend(each.map(|(row, (target, mixed))| -score(row, *target as usize, mixed).0));
