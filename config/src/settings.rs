@@ -80,13 +80,15 @@ pub struct Learning {
     pub idle: bool,
     /// Minutes without the person after which it is idle, at least 1.
     pub idle_minutes: u64,
+    /// Seconds all must be quiet before learning starts by itself.
+    pub settle_seconds: u64,
     /// Limit of the cached hidden states in the vault, in MiB, at least 16; beyond it old lessons give way.
     pub cache_mib: usize,
 }
 
 impl Default for Learning {
     fn default() -> Self {
-        Self { budget: 0.8, threads: 1, idle: true, idle_minutes: 5, cache_mib: 512 }
+        Self { budget: 0.8, threads: 1, idle: true, idle_minutes: 5, settle_seconds: 60, cache_mib: 512 }
     }
 }
 
@@ -161,7 +163,7 @@ impl Settings {
                 format!("{} is not above 0 and at most 1", self.learning.budget),
             ),
             ("learning.threads", self.learning.threads >= 1, "must be at least 1".to_owned()),
-            ("learning.idle_minutes", self.learning.idle_minutes >= 1, "must be at least 1".to_owned()),
+            ("learning.settle_seconds", self.learning.settle_seconds >= 1, "must be at least 1".to_owned()),
             ("learning.cache_mib", self.learning.cache_mib >= 16, "must be at least 16".to_owned()),
             (
                 "cloud.model",

@@ -4,6 +4,7 @@
 
 use aside_tests::{Home, kill, lessons, signal, wait};
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -28,6 +29,76 @@ fn running(home: &Home) -> Option<u32> {
     let status = home.run(&["daemon", "status", "--json"]).stdout;
     let status: serde_json::Value = serde_json::from_slice(&status).ok()?;
     u32::try_from(status["pid"].as_u64()?).ok()
+}
+
+/// A machine whose load a test sets.
+struct System(PathBuf);
+
+impl System {
+    fn new(folder: PathBuf) -> Self {
+        let system = Self(folder);
+        system.write("proc/cpuinfo", "processor\t: 0\n");
+        system.write("proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+        system.write("sys/class/net/lo", "");
+        system
+    }
+
+    fn load(&self, load: &str) {
+        self.write("proc/loadavg", &format!("{load} 0.00 0.00 1/99 1\n"));
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // In one step: a reader sees the old or the new.
+        let new = path.with_extension("new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+}
+
+#[test]
+fn an_idle_machine_learns_steps_back_goes_on_and_promotes_by_itself() {
+    let mut home = Home::new(BINARY);
+    let system = System::new(home.path().join("system"));
+    system.load("9.00");
+    home.set("ASIDE_SYSTEM_ROOT", &system.0.display().to_string());
+    for (name, value) in [
+        ("ASIDE_LEARNING_IDLE", "true"),
+        ("ASIDE_LEARNING_IDLE_MINUTES", "0"),
+        ("ASIDE_LEARNING_SETTLE_SECONDS", "1"),
+    ] {
+        home.set(name, value);
+    }
+    home.ok(&["init", "--key", "file"]);
+    home.ok(&["ask", "--max-tokens", "8", "What do you like to do?"]);
+    // Lessons come in, but the person stops their learning.
+    let file = home.file("lessons.jsonl", &lessons::chat(0, 26));
+    let learning = home.command(&["learn", "--json", &file]).stdout(Stdio::piped()).spawn().unwrap();
+    wait("the trainer", || home.trainer());
+    signal(learning.id(), "-INT");
+    assert_eq!(learning.wait_with_output().unwrap().status.code(), Some(130));
+    wait("the trainer's end", || home.trainer().is_none().then_some(()));
+
+    let told = |what: &str| {
+        wait(what, || home.json(&["learn", "--status"])[0].to_string().contains(what).then_some(()));
+    };
+    told("the machine is busy");
+    system.load("0.10");
+    wait("the trainer of an idle machine", || home.trainer());
+    // Others need the processor: it ends, and what it has is kept.
+    system.load("9.00");
+    told("the machine is busy");
+    wait("the trainer's end", || home.trainer().is_none().then_some(()));
+    assert_eq!(home.json(&["adapter", "log"])[0].as_array().unwrap().len(), 0);
+    system.load("0.10");
+    let log = wait("a decision", || {
+        let log = home.json(&["adapter", "log"]).remove(0);
+        log.as_array().unwrap().first().cloned()
+    });
+    assert_eq!((&log["verdict"], &log["by"]), (&"promoted".into(), &"idle".into()), "{log}");
+    let answer = home.ask(&["--seed", "1", "--max-tokens", "60", "What do you like to do?"]);
+    assert!(answer.side() > 0);
 }
 
 #[test]

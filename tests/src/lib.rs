@@ -14,13 +14,20 @@ use tempfile::TempDir;
 pub struct Home {
     binary: PathBuf,
     dir: TempDir,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Home {
     /// An empty one for `binary`, which a test names by `env!("CARGO_BIN_EXE_aside")`.
     #[must_use]
     pub fn new(binary: &str) -> Self {
-        Self { binary: binary.into(), dir: tempfile::Builder::new().prefix("aside-").tempdir().unwrap() }
+        let dir = tempfile::Builder::new().prefix("aside-").tempdir().unwrap();
+        Self { binary: binary.into(), dir, settings: Vec::new() }
+    }
+
+    /// Sets a variable for all commands from now on; a daemon that runs keeps what it has.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.push((name, value.to_owned()));
     }
 
     /// With a vault whose key lies in a file.
@@ -53,12 +60,13 @@ impl Home {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let home = self.dir.path().display().to_string();
-        vec![
+        let own = [
             ("ASIDE_HOME", home.clone()),
             ("HOME", home),
             ("NO_COLOR", "1".into()),
             ("ASIDE_LEARNING_IDLE", "false".into()),
-        ]
+        ];
+        own.into_iter().chain(self.settings.iter().cloned()).collect()
     }
 
     /// Runs to the end.

@@ -1,7 +1,7 @@
 //! Learns while nobody needs the machine: reads the system now and then, asks the policy, starts and stops the learner.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,8 +15,10 @@ use crate::idle::{Limits, Policy, Readings, Snapshot, Verdict, read};
 use crate::learn::Context;
 use crate::vault::Vault;
 
-/// Between two readings.
+/// Between two readings at most.
 const EVERY: Duration = Duration::from_secs(5);
+/// Names a folder whose `proc`, `sys` and `dev` are read in place of the system's: how tests make a machine busy.
+const SYSTEM_ROOT: &str = "ASIDE_SYSTEM_ROOT";
 /// A chat pauses when it was quiet for this long; then the memory takes it in.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Name of the person's switch in the vault.
@@ -62,11 +64,12 @@ impl Work {
 
 /// Until the daemon stops.
 pub(super) async fn watch(hub: Arc<Hub>) {
-    let minutes = hub.settings().learning.idle_minutes;
-    let idle = Duration::from_secs(minutes.saturating_mul(60));
-    let mut policy = Policy::new(Limits { idle, ..Limits::default() });
+    let learning = &hub.settings().learning;
+    let idle = Duration::from_secs(learning.idle_minutes.saturating_mul(60));
+    let settle = Duration::from_secs(learning.settle_seconds);
+    let mut policy = Policy::new(Limits { idle, settle, ..Limits::default() });
     let (started, mut work) = (Instant::now(), Work::default());
-    while hub.stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+    while hub.stop.run_until_cancelled(tokio::time::sleep(EVERY.min(settle))).await.is_some() {
         if !hub.settings().learning.idle {
             tell(&hub, "learning.idle is off in the settings");
             return;
@@ -152,7 +155,8 @@ fn start(
 
 async fn snapshot(hub: &Hub, context: &Context, learning: bool) -> Snapshot {
     let display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
-    let readings = tokio::task::spawn_blocking(move || read(Path::new("/"), display, SystemTime::now()));
+    let root = std::env::var_os(SYSTEM_ROOT).map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    let readings = tokio::task::spawn_blocking(move || read(&root, display, SystemTime::now()));
     let readings = readings.await.ok();
     let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
     let own_load = if learning { context.settings.learning.threads as f64 / cores } else { 0.0 };
