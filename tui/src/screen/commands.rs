@@ -13,6 +13,7 @@ pub(crate) enum Action {
     Leave,
     Quit,
     New,
+    Private,
     List,
     Marks,
     Again,
@@ -124,6 +125,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         chords: &[ctrl('n')],
         slash: Some("/new"),
         what: "start a new conversation",
+    },
+    Command {
+        action: Action::Private,
+        places: CHAT,
+        chords: &[],
+        slash: Some("/private"),
+        what: "start a conversation that is kept nowhere",
     },
     Command {
         action: Action::List,

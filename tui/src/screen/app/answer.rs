@@ -48,7 +48,9 @@ impl App {
     /// Asks; the answer's entry is made at `entry`.
     fn ask(&mut self, entry: usize, text: String, replaced: Option<Entry>) -> Effect {
         self.asked += 1;
-        let regenerate = replaced.is_some();
+        // What is kept nowhere cannot be answered again by its number: it is asked anew.
+        let regenerate = replaced.is_some() && !self.private;
+        let history = if self.private { self.said_before(entry.saturating_sub(1)) } else { Vec::new() };
         self.transcript.insert(entry, Entry::answer());
         self.turn = Some(Turn {
             number: self.asked,
@@ -59,21 +61,47 @@ impl App {
             replaced,
             stopping: false,
         });
-        let (conversation, variant) = (self.conversation, self.variant.clone());
-        Effect::Ask(
-            self.asked,
-            proto::AskRequest { conversation, text, variant, regenerate, ..Default::default() },
-        )
+        let (conversation, private, variant) = (self.conversation, self.private, self.variant.clone());
+        let request = proto::AskRequest {
+            conversation,
+            text,
+            private,
+            variant,
+            history,
+            regenerate,
+            ..Default::default()
+        };
+        Effect::Ask(self.asked, request)
+    }
+
+    /// What was said before the entry `end`, for a daemon that keeps none of it.
+    fn said_before(&self, end: usize) -> Vec<proto::PlainMessage> {
+        let said = |entry: &Entry| {
+            let role = match entry.who {
+                Who::Person => "user",
+                Who::Model => "assistant",
+                Who::Note(_) => return None,
+            };
+            let message = proto::PlainMessage { role: role.to_owned(), content: entry.text.clone() };
+            (!entry.text.is_empty()).then_some(message)
+        };
+        self.transcript.entries().iter().take(end).filter_map(said).collect()
     }
 
     /// Answers the last question again.
     pub(super) fn again(&mut self) -> Vec<Effect> {
         let last = self.transcript.entries().iter().rposition(|entry| entry.who == Who::Model);
         match last {
-            Some(last) if self.ready() && self.first_queued().is_none() && self.conversation != 0 => {
+            Some(last)
+                if self.ready()
+                    && self.first_queued().is_none()
+                    && (self.private || self.conversation != 0) =>
+            {
                 let replaced = self.transcript.remove(last);
                 self.view = View::Follow;
-                vec![self.ask(last, String::new(), replaced)]
+                let question = self.transcript.entries().get(last.saturating_sub(1));
+                let text = question.filter(|_| self.private).map(|entry| entry.text.clone());
+                vec![self.ask(last, text.unwrap_or_default(), replaced)]
             }
             _ => Vec::new(),
         }

@@ -31,7 +31,7 @@ impl App {
     pub(super) fn keep_draft(&mut self) -> Option<Effect> {
         let text = self.composer.text();
         // An answer that is being rewritten is no message on its way.
-        if text == self.drafts.kept || self.editing || !self.vault_open() {
+        if text == self.drafts.kept || self.editing || self.private || !self.vault_open() {
             return None;
         }
         self.drafts.kept.clone_from(&text);

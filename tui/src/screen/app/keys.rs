@@ -90,6 +90,7 @@ impl App {
             Action::Stop => self.stop_or_leave(),
             Action::Quit | Action::Leave => self.leave(),
             Action::New => self.new_conversation(),
+            Action::Private => self.private_conversation(),
             Action::List => self.list(),
             Action::Learn => self.ask_to_learn(),
             Action::Again => self.again(),

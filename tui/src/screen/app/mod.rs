@@ -44,8 +44,10 @@ pub(crate) struct App {
     pub(crate) marks: bool,
     /// Text arrived below what is on screen.
     pub(crate) unseen: bool,
-    /// 0 is the one not started yet.
+    /// 0 is the one not started yet, and a private one.
     pub(crate) conversation: i64,
+    /// What is said here is kept nowhere: the transcript on screen is all there is of it.
+    pub(crate) private: bool,
     pub(crate) title: String,
     pub(crate) turn: Option<Turn>,
     /// What happened in the last answer, if there was one.
@@ -87,6 +89,7 @@ impl App {
             marks: true,
             unseen: false,
             conversation: 0,
+            private: false,
             title: String::new(),
             turn: None,
             last: None,

@@ -6,6 +6,7 @@ use super::{App, Areas};
 use crate::screen::commands::Action;
 use crate::screen::event::{Effect, Problem};
 use crate::screen::provenance::Tally;
+use crate::screen::theme::Meaning;
 use crate::screen::transcript::{Entry, Transcript, View, Who};
 
 /// What lies over the chat.
@@ -93,6 +94,20 @@ impl App {
         kept.into_iter().collect()
     }
 
+    /// Starts a conversation of which nothing is kept.
+    pub(super) fn private_conversation(&mut self) -> Vec<Effect> {
+        if self.answering() {
+            return Vec::new();
+        }
+        let kept = self.keep_draft();
+        self.open(proto::Conversation::default());
+        self.private = true;
+        let told = "Private: no message, no draft and no lesson of this conversation is kept. It is gone with the \
+                    next conversation or when you leave. The adapter answers here, and learns nothing.";
+        self.note(Meaning::Warn, told);
+        kept.into_iter().collect()
+    }
+
     /// Says why nothing happens, when an answer is being written.
     fn answering(&mut self) -> bool {
         let answering = self.turn.is_some() || self.first_queued().is_some();
@@ -111,6 +126,7 @@ impl App {
         let head = conversation.head.unwrap_or_default();
         self.take_switches(&head);
         self.conversation = head.id;
+        self.private = false;
         self.title = head.title;
         let entries: Vec<Entry> = conversation.messages.into_iter().map(Entry::stored).collect();
         let counted = |entry: &&Entry| entry.who == Who::Model && entry.tally != Tally::default();

@@ -8,9 +8,16 @@ use crate::screen::provenance::Ranges;
 use crate::screen::theme::Meaning;
 use crate::screen::transcript::{Rating, Who};
 
+const KEPT_NOWHERE: &str =
+    "This conversation is private: it is kept nowhere, and nothing is learned from it.";
+
 impl App {
     /// The entry of the last answer, once it is complete and stored.
     fn rateable(&mut self) -> Option<usize> {
+        if self.private {
+            self.note(Meaning::Quiet, KEPT_NOWHERE);
+            return None;
+        }
         let entries = self.transcript.entries();
         let last = entries.iter().rposition(|entry| entry.who == Who::Model && !entry.text.is_empty());
         let found = last.filter(|_| self.turn.is_none() && self.conversation != 0);
@@ -63,6 +70,10 @@ impl App {
     }
 
     fn switch(&mut self, request: proto::SwitchRequest) -> Vec<Effect> {
+        if self.private {
+            self.note(Meaning::Quiet, KEPT_NOWHERE);
+            return Vec::new();
+        }
         if self.conversation == 0 {
             self.note(Meaning::Quiet, "Say something first: this conversation has not begun.");
             return Vec::new();

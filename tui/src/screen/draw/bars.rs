@@ -13,7 +13,13 @@ use crate::screen::theme::Meaning;
 
 pub(super) fn title(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let room = usize::from(area.width).saturating_sub(12);
-    let title = if app.title.is_empty() { "new conversation".to_owned() } else { one_line(&app.title) };
+    let title = if app.private {
+        "private, kept nowhere".to_owned()
+    } else if app.title.is_empty() {
+        "new conversation".to_owned()
+    } else {
+        one_line(&app.title)
+    };
     let title = fit(&title, room);
     let line = Line::from(vec![
         Span::styled("─ Aside ", app.palette.style(Meaning::Heading)),

@@ -35,7 +35,8 @@ fn happen(bench: &mut Bench, what: &str) {
         "notmade" => bench.send(Event::NotMade(problem("internal", "no keyring answers", ""))),
         "wrong" => bench.send(Event::NotUnlocked(problem("wrong-key", "that is not the passphrase", ""))),
         "unlocked" => bench.send(Event::Unlocked),
-        "started" => bench.started(),
+        "started" => bench.started(7),
+        "begun" => bench.started(0),
         "base" => bench.tokens(&[(' ', rest)]),
         "side" => bench.tokens(&[('s', rest)]),
         "changed" => bench.tokens(&[('c', rest)]),
@@ -88,6 +89,9 @@ fn happen(bench: &mut Bench, what: &str) {
 fn short(effect: &Effect) -> String {
     match effect {
         Effect::Ask(_, request) if request.regenerate => format!("again in {}", request.conversation),
+        Effect::Ask(_, request) if request.private => {
+            format!("ask {:?} in private after {} messages", request.text, request.history.len())
+        }
         Effect::Ask(_, request) => format!("ask {:?} in {}", request.text, request.conversation),
         Effect::Cancel(_) => "cancel".to_owned(),
         Effect::SaveDraft { conversation, text } => format!("draft {text:?} in {conversation}"),
@@ -186,6 +190,18 @@ fn flow(steps: &[(&str, &str, &str)]) {
     ("switched off on", "", "not learned from any more"),
     ("", "/adapter<ret>", "=switch None Some(false) in 7"),
     ("switched off off", "/learnable<ret>", "=switch Some(true) None in 7|base answers"),
+])]
+#[case::a_private_conversation_is_kept_nowhere(&[
+    ("up", "alpha<ret>", ""),
+    ("started; base A; done A", "/private<ret>", "=|Private: no message|private, kept nowhere|~alpha"),
+    ("tick 5", "secret", "="),
+    ("tick 9", "<ret>", "=ask \"secret\" in private after 0 messages"),
+    ("begun; base B; done B", "more<ret>", "=ask \"more\" in private after 2 messages"),
+    ("begun; base Cedar; done Cedar; tick 20", "<C-r>", "=ask \"more\" in private after 2 messages|~Cedar"),
+    ("begun; base D; done D; tick 30", "/good<ret>", "=|kept nowhere, and nothing"),
+    ("", "/learnable<ret>", "="),
+    ("", "/new<ret>", "=|~secret|new conversation|~kept nowhere"),
+    ("", "two<ret>", "=ask \"two\" in 0"),
 ])]
 #[case::leave_when_idle(&[("up", "<C-c>", "=restore; quit")])]
 #[case::leave_before_anything(&[("", "<C-d>", "=quit")])]
@@ -304,7 +320,7 @@ fn flows(#[case] steps: &[(&str, &str, &str)]) {
 fn resize_keeps_the_place() {
     let mut bench = Bench::ready(Palette::Plain, (80, 24));
     bench.keys("count<ret>");
-    bench.started();
+    bench.started(7);
     let long: String = (0..200).map(|i| format!("item{i:03} with some words behind it ")).collect();
     bench.tokens(&[(' ', &long)]);
     bench.done(&long, (1, 0, 0));
@@ -325,7 +341,7 @@ fn resize_keeps_the_place() {
 fn new_text_below_is_announced_and_does_not_move_the_view() {
     let mut bench = Bench::ready(Palette::Plain, (80, 24));
     bench.keys("count<ret>");
-    bench.started();
+    bench.started(7);
     let long: String = (0..60).map(|i| format!("line {i}\n\n")).collect();
     bench.tokens(&[(' ', &long)]);
     bench.keys("<pgup>");

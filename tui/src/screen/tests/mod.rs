@@ -59,9 +59,9 @@ impl Bench {
         asked.expect("something was asked")
     }
 
-    fn started(&mut self) {
+    fn started(&mut self, conversation: i64) {
         let started = proto::AskStarted {
-            conversation: 7,
+            conversation,
             variant: "spa".to_owned(),
             adapter_version: 2,
             ..Default::default()

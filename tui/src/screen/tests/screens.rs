@@ -44,7 +44,7 @@ fn answer_text() -> String {
 fn chat(palette: Palette, size: (u16, u16)) -> Bench {
     let mut bench = Bench::ready(palette, size);
     bench.keys("What shall I do on Saturday?<ret>");
-    bench.started();
+    bench.started(7);
     bench.tokens(&ANSWER);
     bench.done(&answer_text(), (22, 9, 5));
     bench
@@ -83,7 +83,7 @@ fn scene(name: &str, palette: Palette, size: (u16, u16)) -> Bench {
         "chat-hidden" => bench.keys("<C-t>"),
         "streaming-below" => {
             bench.keys("And then?<ret>");
-            bench.started();
+            bench.started(7);
             bench.keys("<pgup>");
             bench.tokens(&[(' ', "One\n\n"), ('s', "two\n\n"), (' ', "three\n\nfour")]);
         }
@@ -104,7 +104,7 @@ fn scene(name: &str, palette: Palette, size: (u16, u16)) -> Bench {
         ))),
         "notices" => {
             bench.keys("Again<ret>");
-            bench.started();
+            bench.started(7);
             let notice = |code: &str, message: &str| {
                 let (code, message) = (code.to_owned(), message.to_owned());
                 proto::ask_event::Event::Notice(proto::AskNotice { code, message })
