@@ -29,11 +29,17 @@ impl Readings {
         Self { user: None, load_per_core: None, memory_pressure: None, power: Power::Unreadable };
 }
 
-/// Reads the system below `root` (`/`). `display`: the daemon's environment names a display.
+/// Reads the system below `root` (`/`). `display`: the daemon's environment names a display; `desktop` tells how long
+/// graphical sessions have been left alone, and is asked only where there may be one.
 #[must_use]
-pub fn read(root: &Path, display: bool, now: SystemTime) -> Readings {
+pub fn read(
+    root: &Path,
+    display: bool,
+    desktop: impl FnOnce() -> Option<Duration>,
+    now: SystemTime,
+) -> Readings {
     Readings {
-        user: user(root, display, now),
+        user: user(root, display, desktop, now),
         load_per_core: load(root),
         memory_pressure: pressure(root),
         power: power(root),
@@ -91,20 +97,23 @@ fn power(root: &Path) -> Power {
     if battery && discharging { Power::Battery } else { Power::Mains }
 }
 
-/// Time since the last input of a terminal; without one nobody is there. Under a graphical session it cannot be told:
-/// its devices keep no time of their last use.
-fn user(root: &Path, display: bool, now: SystemTime) -> Option<Duration> {
+/// Time since the last input of a terminal, or at a graphical session, whose devices keep no time of their last use;
+/// without either nobody is there.
+fn user(
+    root: &Path,
+    display: bool,
+    desktop: impl FnOnce() -> Option<Duration>,
+    now: SystemTime,
+) -> Option<Duration> {
     let sockets = |folder: &str, start: &str| !files(root, folder, |name| name.starts_with(start)).is_empty();
     let people = files(root, "run/user", |_| true);
     let wayland =
         people.iter().any(|folder| !files(folder, "", |name| name.starts_with("wayland-")).is_empty());
-    if display || wayland || sockets("tmp/.X11-unix", "X") {
-        return None;
-    }
+    let graphical = display || wayland || sockets("tmp/.X11-unix", "X");
+    let mut last = if graphical { desktop()? } else { Duration::MAX };
     let digits = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_digit());
     let terminals = files(root, "dev/pts", digits);
     let consoles = files(root, "dev", |name| name.strip_prefix("tty").is_some_and(digits));
-    let mut last = Duration::MAX;
     for path in terminals.iter().chain(&consoles) {
         let read = fs::metadata(path).and_then(|m| m.accessed()).ok()?;
         last = last.min(now.duration_since(read).unwrap_or_default());
@@ -132,7 +141,7 @@ mod tests {
     }
 
     fn readings(files: &[(&str, &str)]) -> Readings {
-        read(root(files).path(), false, SystemTime::now())
+        read(root(files).path(), false, || None, SystemTime::now())
     }
 
     #[test]
@@ -181,9 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_seen_by_terminals_and_a_graphical_session_hides_them() {
+    fn a_person_is_seen_by_terminals_and_by_what_a_desktop_tells() {
         let later = SystemTime::now() + Duration::from_secs(600);
-        let idle = |files: &[(&str, &str)], display| read(root(files).path(), display, later).user;
+        let with = |files: &[(&str, &str)], display, desktop: Option<Duration>| {
+            read(root(files).path(), display, || desktop, later).user
+        };
+        let idle = |files: &[(&str, &str)], display| with(files, display, None);
         assert_eq!(idle(&[], false), Some(Duration::MAX), "nobody is logged in");
         let near = |found: Option<Duration>| found.is_some_and(|d| d.as_secs().abs_diff(600) < 60);
         assert!(near(idle(&[("dev/pts/0", ""), ("dev/pts/ptmx", "")], false)));
@@ -191,5 +203,10 @@ mod tests {
         assert_eq!(idle(&[("dev/pts/0", "")], true), None);
         assert_eq!(idle(&[("tmp/.X11-unix/X0", "")], false), None);
         assert_eq!(idle(&[("run/user/1000/wayland-0", "")], false), None);
+        // A desktop that tells; a terminal that was used later counts more.
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(with(&[], true, day), day);
+        assert!(near(with(&[("dev/pts/0", "")], true, day)));
+        assert_eq!(with(&[("dev/pts/0", "")], true, Some(Duration::ZERO)), Some(Duration::ZERO));
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use crate::faults::blocking;
-use crate::idle::{Limits, Policy, Readings, Snapshot, Verdict, read};
+use crate::idle::{Limits, Logind, Policy, Readings, Snapshot, Verdict, read};
 use crate::learn::Context;
 use crate::vault::Vault;
 
@@ -68,7 +68,7 @@ pub(super) async fn watch(hub: Arc<Hub>) {
     let idle = Duration::from_secs(learning.idle_minutes.saturating_mul(60));
     let settle = Duration::from_secs(learning.settle_seconds);
     let mut policy = Policy::new(Limits { idle, settle, ..Limits::default() });
-    let (started, mut work) = (Instant::now(), Work::default());
+    let (started, mut work, logind) = (Instant::now(), Work::default(), Arc::new(Logind::default()));
     while hub.stop.run_until_cancelled(tokio::time::sleep(EVERY.min(settle))).await.is_some() {
         if !hub.settings().learning.idle {
             tell(&hub, "learning.idle is off in the settings");
@@ -80,7 +80,7 @@ pub(super) async fn watch(hub: Arc<Hub>) {
         };
         work.settle().await;
         keep_up(&hub, &context, &mut work);
-        let snapshot = snapshot(&hub, &context, work.learns()).await;
+        let snapshot = snapshot(&hub, &context, &logind, work.learns()).await;
         match policy.decide(&snapshot, started.elapsed()) {
             Verdict::Learn => {
                 tell(&hub, "");
@@ -153,10 +153,11 @@ fn start(
     work.running = Some(Running { stop, learns, changes, ended });
 }
 
-async fn snapshot(hub: &Hub, context: &Context, learning: bool) -> Snapshot {
+async fn snapshot(hub: &Hub, context: &Context, logind: &Arc<Logind>, learning: bool) -> Snapshot {
     let display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
     let root = std::env::var_os(SYSTEM_ROOT).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    let readings = tokio::task::spawn_blocking(move || read(&root, display, SystemTime::now()));
+    let (logind, now) = (Arc::clone(logind), SystemTime::now());
+    let readings = tokio::task::spawn_blocking(move || read(&root, display, || logind.away(now), now));
     let readings = readings.await.ok();
     let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
     let own_load = if learning { context.settings.learning.threads as f64 / cores } else { 0.0 };
