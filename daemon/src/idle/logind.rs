@@ -72,11 +72,9 @@ fn sessions(bus: &Connection) -> zbus::Result<Vec<Session>> {
 }
 
 /// The shortest time that a person's graphical session has been left alone. A locked one is left; a desktop that never
-/// tells looks used for ever. A login screen is nobody's.
+/// tells looks used for ever. A login screen alone says nothing: somebody may have started a desktop by hand.
 fn away(sessions: &[Session], now: SystemTime) -> Option<Duration> {
-    let mut graphical =
-        sessions.iter().filter(|s| matches!(s.kind.as_str(), "x11" | "wayland" | "mir")).peekable();
-    graphical.peek()?;
+    let graphical = sessions.iter().filter(|s| matches!(s.kind.as_str(), "x11" | "wayland" | "mir"));
     let left = |session: &Session| {
         if session.locked {
             return Duration::MAX;
@@ -84,7 +82,7 @@ fn away(sessions: &[Session], now: SystemTime) -> Option<Duration> {
         let since = UNIX_EPOCH + Duration::from_micros(session.idle_since);
         if session.idle { now.duration_since(since).unwrap_or_default() } else { Duration::ZERO }
     };
-    Some(graphical.filter(|s| s.class == "user").map(left).min().unwrap_or(Duration::MAX))
+    graphical.filter(|s| s.class == "user").map(left).min()
 }
 
 #[cfg(test)]
@@ -114,7 +112,11 @@ mod tests {
         assert_eq!(at(&two), seconds(0));
         let locked = [session("wayland", "user", None, true), session("x11", "user", Some(90), false)];
         assert_eq!(at(&locked), seconds(90));
-        assert_eq!(at(&[session("wayland", "greeter", None, false)]), Some(Duration::MAX));
+        assert_eq!(
+            at(&[session("wayland", "greeter", Some(9), false)]),
+            None,
+            "a desktop by hand is no session"
+        );
         // A clock that was set back makes nobody leave.
         let ahead = Session { idle_since: (NOW + 50) * 1_000_000, ..session("x11", "user", Some(1), false) };
         assert_eq!(at(&[ahead]), seconds(0));

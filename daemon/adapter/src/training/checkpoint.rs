@@ -8,7 +8,7 @@ use crate::job::Job;
 use crate::optimiser::AdamW;
 use crate::side::SideNetwork;
 
-const TAG: [u8; 8] = *b"asideck1";
+const TAG: [u8; 8] = *b"asideck2";
 
 impl<'a> Training<'a> {
     /// The state between two steps.

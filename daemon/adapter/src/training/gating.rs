@@ -103,7 +103,7 @@ fn bar(tokens: &mut [(f32, f64)]) -> Bar {
     }
     let at = |place: usize| sums.get(place).copied().unwrap_or_default();
     let sure = |place: usize| at(own).0 - at(place).0 > 2.0 * (at(own).1 - at(place).1).abs().sqrt();
-    let places = (1..BARS).map(|step| tokens.len() * step / BARS).filter(|place| sure(*place));
+    let places = (0..BARS).map(|step| tokens.len() * step / BARS).filter(|place| sure(*place));
     let best = places.fold(own, |best, place| if at(place).0 < at(best).0 { place } else { best });
     let score = if best == own { 0.0 } else { tokens.get(best).map_or(0.0, |(score, _)| *score) };
     Bar { score, cost: at(best).0 }

@@ -50,7 +50,7 @@ impl App {
         self.asked += 1;
         // What is kept nowhere cannot be answered again by its number: it is asked anew.
         let regenerate = replaced.is_some() && !self.private;
-        let history = if self.private { self.said_before(entry.saturating_sub(1)) } else { Vec::new() };
+        let history = if self.private { self.said_before(entry) } else { Vec::new() };
         self.transcript.insert(entry, Entry::answer());
         self.turn = Some(Turn {
             number: self.asked,
@@ -74,7 +74,13 @@ impl App {
         Effect::Ask(self.asked, request)
     }
 
-    /// What was said before the entry `end`, for a daemon that keeps none of it.
+    /// What the person said last before the entry `end`; a note may stand between.
+    fn question_before(&self, end: usize) -> Option<String> {
+        let before = self.transcript.entries().get(..end)?;
+        before.iter().rfind(|entry| entry.who == Who::Person).map(|entry| entry.text.clone())
+    }
+
+    /// What was said before the question that the entry `end` answers, for a daemon that keeps none of it.
     fn said_before(&self, end: usize) -> Vec<proto::PlainMessage> {
         let said = |entry: &Entry| {
             let role = match entry.who {
@@ -85,7 +91,9 @@ impl App {
             let message = proto::PlainMessage { role: role.to_owned(), content: entry.text.clone() };
             (!entry.text.is_empty()).then_some(message)
         };
-        self.transcript.entries().iter().take(end).filter_map(said).collect()
+        let before = self.transcript.entries().get(..end).unwrap_or(&[]);
+        let question = before.iter().rposition(|entry| entry.who == Who::Person).unwrap_or(0);
+        before.iter().take(question).filter_map(said).collect()
     }
 
     /// Answers the last question again.
@@ -99,8 +107,7 @@ impl App {
             {
                 let replaced = self.transcript.remove(last);
                 self.view = View::Follow;
-                let question = self.transcript.entries().get(last.saturating_sub(1));
-                let text = question.filter(|_| self.private).map(|entry| entry.text.clone());
+                let text = self.question_before(last).filter(|_| self.private);
                 vec![self.ask(last, text.unwrap_or_default(), replaced)]
             }
             _ => Vec::new(),

@@ -48,6 +48,8 @@ pub(crate) struct App {
     pub(crate) conversation: i64,
     /// What is said here is kept nowhere: the transcript on screen is all there is of it.
     pub(crate) private: bool,
+    /// The stored conversation that was asked for last and has not come yet.
+    opening: Option<i64>,
     pub(crate) title: String,
     pub(crate) turn: Option<Turn>,
     /// What happened in the last answer, if there was one.
@@ -90,6 +92,7 @@ impl App {
             unseen: false,
             conversation: 0,
             private: false,
+            opening: None,
             title: String::new(),
             turn: None,
             last: None,
@@ -133,7 +136,11 @@ impl App {
             Event::AnswerFailed(turn, problem) => self.answer_failed(turn, problem),
             Event::Conversations(heads) => self.listed(heads),
             Event::Opened(conversation) => {
-                self.open(conversation);
+                let id = conversation.head.as_ref().map(|head| head.id);
+                // What was asked for before must not take the place of a private conversation.
+                if !self.private || self.opening == id {
+                    self.open(conversation);
+                }
                 Vec::new()
             }
             Event::Restored(conversation) => {

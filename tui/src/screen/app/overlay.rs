@@ -75,7 +75,9 @@ impl App {
         let Some(head) = chosen.checked_sub(1).and_then(|i| heads.get(i)) else {
             return self.new_conversation();
         };
-        let open = Effect::Open(head.id);
+        let id = head.id;
+        let open = Effect::Open(id);
+        self.opening = Some(id);
         self.overlay = None;
         self.keep_draft().into_iter().chain([open]).collect()
     }
@@ -102,6 +104,7 @@ impl App {
         let kept = self.keep_draft();
         self.open(proto::Conversation::default());
         self.private = true;
+        self.opening = None;
         let told = "Private: no message, no draft and no lesson of this conversation is kept. It is gone with the \
                     next conversation or when you leave. The adapter answers here, and learns nothing.";
         self.note(Meaning::Warn, told);

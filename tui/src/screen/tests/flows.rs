@@ -37,6 +37,11 @@ fn happen(bench: &mut Bench, what: &str) {
         "unlocked" => bench.send(Event::Unlocked),
         "started" => bench.started(7),
         "begun" => bench.started(0),
+        "cut" => {
+            let (code, message) = ("context-cut".to_owned(), "no longer sees".to_owned());
+            let notice = proto::ask_event::Event::Notice(proto::AskNotice { code, message });
+            bench.send(Event::Answer(bench.number(), notice));
+        }
         "base" => bench.tokens(&[(' ', rest)]),
         "side" => bench.tokens(&[('s', rest)]),
         "changed" => bench.tokens(&[('c', rest)]),
@@ -194,10 +199,11 @@ fn flow(steps: &[(&str, &str, &str)]) {
 #[case::a_private_conversation_is_kept_nowhere(&[
     ("up", "alpha<ret>", ""),
     ("started; base A; done A", "/private<ret>", "=|Private: no message|private, kept nowhere|~alpha"),
-    ("tick 5", "secret", "="),
+    ("tick 5; opened late", "secret", "=|private, kept nowhere|~late"),
     ("tick 9", "<ret>", "=ask \"secret\" in private after 0 messages"),
     ("begun; base B; done B", "more<ret>", "=ask \"more\" in private after 2 messages"),
     ("begun; base Cedar; done Cedar; tick 20", "<C-r>", "=ask \"more\" in private after 2 messages|~Cedar"),
+    ("begun; cut; base Elm; done Elm; tick 25", "<C-r>", "=ask \"more\" in private after 2 messages|~Elm"),
     ("begun; base D; done D; tick 30", "/good<ret>", "=|kept nowhere, and nothing"),
     ("", "/learnable<ret>", "="),
     ("", "/new<ret>", "=|~secret|new conversation|~kept nowhere"),
