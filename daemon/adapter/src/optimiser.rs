@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::side::SideNetwork;
 use crate::simd::{square, wide};
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -42,18 +43,24 @@ impl AdamW {
         Self { steps: 0, first: zeros.clone(), second: zeros }
     }
 
-    /// One step with learning rate `rate`; gradients, in the order of the network's parameters, are clipped to norm 1 over
-    /// all of them.
-    pub(crate) fn step(&mut self, network: &SideNetwork, gradients: &[Vec<f32>], rate: f64) -> Result<()> {
-        let norm = gradients.iter().map(|g| square(g)).sum::<f64>().sqrt();
+    /// One step with learning rate `rate`; gradients are clipped to norm 1 over all parameters.
+    pub(crate) fn step(&mut self, network: &SideNetwork, gradients: &GradStore, rate: f64) -> Result<()> {
+        let mut all = Vec::new();
+        for variable in network.variables() {
+            all.push(match gradients.get(variable) {
+                Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>()?,
+                None => vec![0.0; variable.elem_count()],
+            });
+        }
+        let norm = all.iter().map(|g| square(g)).sum::<f64>().sqrt();
         let clip = if norm > CLIP { CLIP / norm } else { 1.0 };
         self.steps += 1;
         let correction1 = 1.0 - BETA1.powf(self.steps as f64);
         let correction2 = 1.0 - BETA2.powf(self.steps as f64);
-        let output = gradients.len().saturating_sub(1);
+        let output = all.len().saturating_sub(1);
         let moments = self.first.iter_mut().zip(&mut self.second);
         for (number, ((variable, gradient), (first, second))) in
-            network.variables().zip(gradients).zip(moments).enumerate()
+            network.variables().zip(&all).zip(moments).enumerate()
         {
             let rate = if number == output { rate } else { rate * LADDER_RATE };
             let mut values = variable.flatten_all()?.to_vec1::<f32>()?;
@@ -127,8 +134,8 @@ mod tests {
         let mut expected = f64::from(before.last().unwrap()[0]);
         for step in 1..=3i32 {
             // The same gradient for every value; with this norm it is clipped.
-            let of = |v: &Var| vec![step as f32; v.elem_count()];
-            let gradients: Vec<Vec<f32>> = network.variables().map(of).collect();
+            let sum = network.variables().map(|v| v.sum_all().unwrap()).reduce(|a, b| (a + b).unwrap());
+            let gradients = (sum.unwrap() * f64::from(step)).unwrap().backward().unwrap();
             optimiser.step(&network, &gradients, 0.01).unwrap();
             let count: usize = network.variables().map(|v: &Var| v.elem_count()).sum();
             let g = f64::from(step) / (f64::from(step) * (count as f64).sqrt()).max(1.0);

@@ -137,26 +137,6 @@ pub(crate) fn exp_all(log_probs: &mut [f32]) {
     wide(Exp(log_probs));
 }
 
-struct Sigmoid<'a>(&'a [f32]);
-
-impl pulp::NullaryFnOnce for Sigmoid<'_> {
-    type Output = Vec<f32>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<f32> {
-        let each = |x: &f32| {
-            let e = exp(-x.abs());
-            if *x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
-        };
-        self.0.iter().map(each).collect()
-    }
-}
-
-/// 1 / (1 + e^-x) of every value.
-pub(crate) fn sigmoid(values: &[f32]) -> Vec<f32> {
-    wide(Sigmoid(values))
-}
-
 struct Square<'a>(&'a [f32]);
 
 impl pulp::NullaryFnOnce for Square<'_> {

@@ -55,9 +55,11 @@ impl Training<'_> {
         Ok(Gathered { taps, z, targets, base, mixed, candidates, weights })
     }
 
-    /// The hidden state that the head sees at open positions.
-    fn hidden(&self, batch: &Gathered<'_>, g: &Tensor) -> Result<Tensor> {
-        if self.job.variant.integrates() { Ok((g + &batch.z)?) } else { Ok(g.clone()) }
+    /// g, and the hidden state that the head sees at open positions.
+    fn open_hidden(&self, batch: &Gathered<'_>, dropout: Option<&mut Dropout>) -> Result<(Tensor, Tensor)> {
+        let g = self.network.forward(&batch.taps, &batch.z, dropout)?;
+        let hidden = if self.job.variant.integrates() { (&g + &batch.z)? } else { g.clone() };
+        Ok((g, hidden))
     }
 
     pub(super) fn train_on(&mut self, numbers: &[usize], batches: u64) -> Result<()> {
@@ -65,17 +67,17 @@ impl Training<'_> {
         let place = [3, self.stage, self.epoch, self.batch];
         let mut dropout = Dropout { rate: settings.dropout, rng: Rng::at(self.job.seed, &place) };
         let batch = self.gather(numbers)?;
-        let (g, trace) = self.network.trace(&batch.taps, &batch.z, &mut dropout)?;
+        let (g, hidden) = self.open_hidden(&batch, Some(&mut dropout))?;
         let total = self.stage_epochs() * batches;
         let at = self.epoch * batches + self.batch;
         let p = self.probabilities(&batch, at, total)?;
         let kappa = settings.kappa_for(self.gains.len()) as f32;
         let downstream = if batch.candidates.is_empty() {
-            self.hidden_gradient(&batch, &self.hidden(&batch, &g)?, &p, kappa)?
+            self.hidden_gradient(&batch, &hidden.detach(), &p, kappa)?
         } else {
-            self.candidate_gradient(&batch, &g, &p, kappa)?
+            self.candidate_gradient(&batch, &g.detach(), &p, kappa)?
         };
-        let gradients = self.network.gradients(&trace, &downstream)?;
+        let gradients = (g * downstream)?.sum_all()?.backward()?;
         self.optimiser.step(&self.network, &gradients, settings.rate * schedule(at, total))
     }
 
@@ -169,11 +171,11 @@ impl Training<'_> {
         let mut out = Vec::new();
         for group in numbers.chunks(16) {
             let batch = self.gather(group)?;
-            let g = self.network.forward(&batch.taps, &batch.z, None)?.detach();
+            let (g, hidden) = self.open_hidden(&batch, None)?;
             let open = if batch.candidates.is_empty() {
-                self.open_losses(&batch, &self.hidden(&batch, &g)?)?
+                self.open_losses(&batch, &hidden.detach())?
             } else {
-                self.candidate_losses(&batch, &g)?
+                self.candidate_losses(&batch, &g.detach())?
             };
             let losses = open.into_iter().zip(&batch.base).zip(&batch.weights);
             out.extend(losses.map(|((open, base), weight)| Loss {

@@ -2,8 +2,6 @@
 //!
 //! `e_k = norm(tap_k P_k)`, `s = mu_k s + (1 - mu_k) e_k`, `s = s + (silu(s A_k) * (s B_k)) C_k`, `g = norm(s) U`.
 
-mod trained;
-
 use crate::error::Result;
 use crate::rng::Rng;
 use aside_codec::Layout;
@@ -83,24 +81,16 @@ impl Dropout {
         if self.rate <= 0.0 {
             return Ok(x.clone());
         }
-        Ok((x * Tensor::from_vec(self.mask(x.elem_count()), x.dims(), x.device())?)?)
-    }
-
-    /// Factors of `count` units: 0, or what keeps the mean.
-    fn mask(&mut self, count: usize) -> Vec<f32> {
-        if self.rate <= 0.0 {
-            return vec![1.0; count];
-        }
         let keep = (1.0 / (1.0 - self.rate)) as f32;
         // Four draws of 16 bits from every number.
         let limit = (self.rate * 65_536.0) as u64;
-        let mut mask = Vec::with_capacity(count + 3);
-        while mask.len() < count {
+        let mut mask = Vec::with_capacity(x.elem_count() + 3);
+        while mask.len() < x.elem_count() {
             let draws = self.rng.next();
             mask.extend([0, 16, 32, 48].map(|at| if (draws >> at) & 0xFFFF < limit { 0.0 } else { keep }));
         }
-        mask.truncate(count);
-        mask
+        mask.truncate(x.elem_count());
+        Ok((x * Tensor::from_vec(mask, x.dims(), x.device())?)?)
     }
 }
 
@@ -201,16 +191,16 @@ fn normalised(x: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
 
-    pub(super) const SHAPE: Shape = Shape { hidden: 32, vocab: 16, layer_taps: 2, rank: 4 };
+    const SHAPE: Shape = Shape { hidden: 32, vocab: 16, layer_taps: 2, rank: 4 };
 
-    pub(super) fn random(n: usize, width: usize, seed: u64) -> Tensor {
+    fn random(n: usize, width: usize, seed: u64) -> Tensor {
         let mut rng = Rng::at(seed, &[]);
         let values: Vec<f32> = (0..n * width).map(|_| rng.normal() as f32).collect();
         Tensor::from_vec(values, (n, width), &Device::Cpu).unwrap()
     }
 
     /// A network with a U that is not zero.
-    pub(super) fn grown() -> SideNetwork {
+    fn grown() -> SideNetwork {
         let mut values = SideNetwork::birth(SHAPE, 1).unwrap().values().unwrap();
         let mut rng = Rng::at(5, &[]);
         for values in &mut values {
