@@ -60,7 +60,7 @@ enum Action {
         /// Only the first so many people
         #[arg(long, default_value_t = usize::MAX)]
         people: usize,
-        /// Settings that differ: rate, epochs, dropout, batch, kappa, candidates, budget, joint, memory, `cross_fit`, objective
+        /// Settings that differ: rate, epochs, dropout, batch, kappa, candidates, joint, memory, `cross_fit`, objective
         #[arg(value_name = "NAME=VALUE", value_parser = trial::parse)]
         settings: Vec<trial::Change>,
     },
