@@ -73,13 +73,20 @@ pub async fn connect(socket: &Path) -> Result<Rpc, ConnectError> {
     drop(open(socket).await?);
     let path = socket.to_owned();
     // The address is never used: the connector always goes to the socket.
-    let channel = Endpoint::from_static("http://aside.invalid")
+    let opened = Endpoint::from_static("http://aside.invalid")
         .connect_with_connector(tower::service_fn(move |_| {
             let path = path.clone();
             async move { open(&path).await.map(TokioIo::new).map_err(io::Error::other) }
         }))
-        .await
-        .map_err(|error| ConnectError::NoDaemon { path: socket.to_owned(), cause: error.to_string() })?;
+        .await;
+    let channel = match opened {
+        Ok(channel) => channel,
+        // It ended between the two connections.
+        Err(_) if gone(socket).await => return Err(ConnectError::Unreachable(socket.to_owned())),
+        Err(error) => {
+            return Err(ConnectError::NoDaemon { path: socket.to_owned(), cause: error.to_string() });
+        }
+    };
     Ok(AsideClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE))
@@ -98,7 +105,7 @@ pub async fn probe(socket: &Path, build: &str) -> Result<Probe, ConnectError> {
     let no_daemon = |cause| ConnectError::NoDaemon { path: socket.to_owned(), cause };
     let status = match tokio::time::timeout(PATIENCE, rpc.status(StatusRequest {})).await {
         Ok(Ok(reply)) => Box::new(reply.into_inner()),
-        // It stopped between the connection and the question.
+        // It ended between the connection and the question.
         Ok(Err(_)) if gone(socket).await => return Ok(Probe::Unreachable),
         Ok(Err(status)) => return Err(no_daemon(Fault::from(status).message)),
         Err(_) => return Err(no_daemon(format!("no status within {} s", PATIENCE.as_secs()))),
@@ -113,7 +120,8 @@ async fn gone(socket: &Path) -> bool {
 
 async fn open(socket: &Path) -> Result<UnixStream, ConnectError> {
     let stream = UnixStream::connect(socket).await.map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+        // A reset: it was killed with us in its queue, and nobody has taken its place.
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
             ConnectError::Unreachable(socket.to_owned())
         }
         _ => ConnectError::Io { path: socket.to_owned(), cause },

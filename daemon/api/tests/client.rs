@@ -105,6 +105,25 @@ async fn nobody_there_is_unreachable_also_behind_a_socket_left_behind() {
     assert!(matches!(probe(&socket, "b1").await.unwrap(), Probe::Unreachable));
 }
 
+/// A daemon that is killed with a connection in its queue resets it, at whatever point the client is.
+#[tokio::test]
+async fn a_daemon_killed_at_any_moment_is_unreachable() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    for _ in 0..200 {
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let (told, begin) = std::sync::mpsc::channel();
+        let killed = std::thread::spawn(move || {
+            begin.recv().unwrap();
+            drop(listener);
+        });
+        told.send(()).unwrap();
+        assert!(matches!(probe(&socket, "b1").await.unwrap(), Probe::Unreachable));
+        killed.join().unwrap();
+        std::fs::remove_file(&socket).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn something_else_there_is_no_daemon() {
     let dir = tempfile::tempdir().unwrap();
