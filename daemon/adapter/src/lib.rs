@@ -38,7 +38,7 @@ pub use job::{Job, Objective, Part, Settings, Turn};
 pub use memory::Mixed;
 pub use promotion::{Bar, Comparison, ENOUGH_TURNS, Pair, Verdict, compare, decide, pairs};
 pub use side::Shape;
-pub use training::{Candidate, Progress, Tell, Training};
+pub use training::{Candidate, Progress, Tell, Training, starter};
 pub use variant::Variant;
 
 /// Price of one transmission in nats (method, section 8).

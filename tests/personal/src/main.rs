@@ -64,6 +64,18 @@ enum Action {
         #[arg(value_name = "NAME=VALUE", value_parser = trial::parse)]
         settings: Vec<trial::Change>,
     },
+    /// What a starter is worth that was fitted on public conversations
+    Starter {
+        /// Folder of persona_users.jsonl.gz and irc_users.jsonl.gz
+        #[arg(long)]
+        data: PathBuf,
+        /// Conversations with a `user`, gzip JSON Lines
+        #[arg(long)]
+        text: PathBuf,
+        /// Rows at its beginning that the backbone was not trained on
+        #[arg(long, default_value_t = 60)]
+        unseen: usize,
+    },
     /// Writes README's tables to standard output and the learning curve to an SVG file
     Report {
         #[arg(long, default_value = "curve.svg")]
@@ -102,6 +114,35 @@ fn main() -> Fallible<()> {
             let all = people::people(&data)?;
             let some: Vec<_> = all.iter().filter(|person| person.kind == kind).take(people).collect();
             trial::run(&mut encoder, &some, &settings)
+        }
+        Action::Starter { data, text, unseen } => {
+            let mut encoder = Encoder::new()?;
+            let mut turns = Vec::new();
+            for person in people::public(&text, unseen)? {
+                let Lessons { mut train, test } = encoder.lessons(&person)?;
+                train.iter_mut().for_each(|turn| turn.part = aside_adapter::Part::Train);
+                turns.push(train.into_iter().chain(test).collect::<Vec<_>>());
+            }
+            let (kit, people) = (&encoder.kit, people::people(&data)?);
+            let starter = aside_adapter::starter(&turns, kit.head(), kit.shape(), aside_adapter::LAMBDA)?;
+            let bytes = starter.ok_or("nothing to fit on")?.to_bytes()?;
+            eprintln!("{} people, {} bytes", turns.len(), bytes.len());
+            for person in people {
+                let lessons = encoder.lessons(&person)?;
+                let mut adapter = Adapter::from_bytes(&bytes)?;
+                adapter.remember(&lessons.train);
+                let (all, own, _) = arms::measure(&encoder.kit, &adapter, &lessons.test)?;
+                println!(
+                    "{} {}: gated {:+.2} own {:+.2} open {:+.2} rate {:.2}",
+                    person.kind,
+                    person.name,
+                    all.gated_percent(),
+                    own.gated_percent(),
+                    100.0 * (all.open / all.base - 1.0),
+                    all.rate
+                );
+            }
+            Ok(())
         }
         Action::Report { plot } => {
             std::fs::write(plot, plot::curve(&results.rows))?;

@@ -10,65 +10,75 @@ const RIDGES: [f64; 5] = [0.03, 0.1, 0.3, 1.0, 3.0];
 /// Shares of open tokens tried as the place of the bar, beside what the fit itself opens.
 const BARS: usize = 20;
 
-/// Training tokens of some folds.
-#[derive(Default)]
-struct Tokens {
-    z: Vec<f32>,
-    gain: Vec<f64>,
-    weight: Vec<f64>,
+/// Tokens with what opening them gains.
+#[derive(Default, Clone)]
+pub(crate) struct Tokens {
+    /// n x H.
+    pub(crate) z: Vec<f32>,
+    pub(crate) gain: Vec<f64>,
+    pub(crate) weight: Vec<f64>,
+}
+
+impl Tokens {
+    fn joined<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.z.extend_from_slice(&part.z);
+            all.gain.extend_from_slice(&part.gain);
+            all.weight.extend_from_slice(&part.weight);
+        }
+        all
+    }
+
+    fn fit(&self, hidden: usize, lambda: f64, ridge: f64) -> Result<Gate> {
+        fit(&Samples { z: &self.z, hidden, gain: &self.gain, weight: &self.weight }, lambda, ridge)
+    }
+}
+
+/// The gate of all folds; ridge and bar are those of the lowest cost where each fold is judged by a fit on the others.
+/// `None` where fewer than two folds hold anything: what was never seen from outside shows no place where opening pays.
+pub(crate) fn cross_fitted(folds: &[Tokens], hidden: usize, lambda: f64) -> Result<Option<Gate>> {
+    if folds.iter().filter(|fold| !fold.gain.is_empty()).count() < 2 {
+        return Ok(None);
+    }
+    let mut best: Option<(Bar, f64, Vec<f32>)> = None;
+    for ridge in RIDGES {
+        // Of tokens that the fit did not see: how sure it is, and what opening costs.
+        let mut unseen = Vec::new();
+        for (number, fold) in folds.iter().enumerate() {
+            let others = folds.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, fold)| fold);
+            let gate = Tokens::joined(others).fit(hidden, lambda, ridge)?;
+            let tokens = fold.z.chunks_exact(hidden).zip(&fold.gain).zip(&fold.weight);
+            unseen.extend(tokens.map(|((z, gain), weight)| (gate.score(z), weight * (lambda - gain))));
+        }
+        let bar = bar(&mut unseen);
+        if best.as_ref().is_none_or(|(lowest, ..)| bar.cost < lowest.cost) {
+            best = Some((bar, ridge, unseen.iter().map(|(score, _)| *score).collect()));
+        }
+    }
+    let Some((bar, ridge, scores)) = best else { return Ok(None) };
+    let mut gate = Tokens::joined(folds.iter()).fit(hidden, lambda, ridge)?;
+    gate.bias[1] -= bar.score;
+    let probabilities: Vec<f32> = scores.iter().map(|score| probability(score - bar.score)).collect();
+    gate.table = table(&probabilities);
+    Ok(Some(gate))
 }
 
 impl Training<'_> {
     pub(super) fn fit_gate(&self) -> Result<Option<Gate>> {
+        let (hidden, lambda) = (self.job.shape.hidden, self.job.settings.lambda);
         if !self.job.variant.gated() {
             return Ok(None);
         }
-        if !self.job.settings.cross_fit {
-            let [_, ridge, ..] = RIDGES;
-            return if self.gains.iter().all(|g| *g == 0.0) {
-                Ok(None)
-            } else {
-                self.fit_on(&self.tokens(|_| true), ridge).map(Some)
-            };
+        if self.job.settings.cross_fit {
+            let folds: Vec<Tokens> = (0..self.folds()).map(|fold| self.tokens(|f| f == fold)).collect();
+            return cross_fitted(&folds, hidden, lambda);
         }
-        // What only one fold holds was never seen from outside: nothing shows where opening pays, and it stays closed.
-        if (0..self.folds()).filter(|fold| !self.tokens(|f| f == *fold).gain.is_empty()).count() < 2 {
+        let [_, ridge, ..] = RIDGES;
+        if self.gains.iter().all(|g| *g == 0.0) {
             return Ok(None);
         }
-        let lambda = self.job.settings.lambda;
-        let mut best: Option<(Bar, f64, Vec<f32>)> = None;
-        for ridge in RIDGES {
-            // Of tokens that the fit did not see: how sure it is, and what opening costs.
-            let mut unseen_tokens = Vec::new();
-            for fold in 0..self.folds() {
-                let gate = self.fit_on(&self.tokens(|f| f != fold), ridge)?;
-                let unseen = self.tokens(|f| f == fold);
-                let rows = unseen.z.chunks_exact(self.job.shape.hidden);
-                for ((z, gain), weight) in rows.zip(&unseen.gain).zip(&unseen.weight) {
-                    unseen_tokens.push((gate.score(z), weight * (lambda - gain)));
-                }
-            }
-            let bar = bar(&mut unseen_tokens);
-            if best.as_ref().is_none_or(|(lowest, ..)| bar.cost < lowest.cost) {
-                best = Some((bar, ridge, unseen_tokens.iter().map(|(score, _)| *score).collect()));
-            }
-        }
-        let Some((bar, ridge, scores)) = best else { return Ok(None) };
-        let mut gate = self.fit_on(&self.tokens(|_| true), ridge)?;
-        gate.bias[1] -= bar.score;
-        let probabilities: Vec<f32> = scores.iter().map(|score| probability(score - bar.score)).collect();
-        gate.table = table(&probabilities);
-        Ok(Some(gate))
-    }
-
-    fn fit_on(&self, tokens: &Tokens, ridge: f64) -> Result<Gate> {
-        let samples = Samples {
-            z: &tokens.z,
-            hidden: self.job.shape.hidden,
-            gain: &tokens.gain,
-            weight: &tokens.weight,
-        };
-        fit(&samples, self.job.settings.lambda, ridge)
+        self.tokens(|_| true).fit(hidden, lambda, ridge).map(Some)
     }
 
     fn tokens(&self, wanted: impl Fn(u64) -> bool) -> Tokens {

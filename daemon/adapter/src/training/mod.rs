@@ -7,6 +7,7 @@ mod checkpoint;
 mod data;
 mod gating;
 mod read;
+mod starter;
 mod step;
 
 use crate::adapter::Adapter;
@@ -20,6 +21,7 @@ use crate::optimiser::AdamW;
 use crate::side::SideNetwork;
 pub(crate) use candidates::automatic;
 use data::Data;
+pub use starter::starter;
 
 /// Epochs without a better one after which a stage ends.
 const PATIENCE: u64 = 6;
