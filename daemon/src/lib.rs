@@ -18,6 +18,7 @@ pub mod idle;
 pub mod keys;
 pub mod kit;
 pub mod learn;
+pub mod prepare;
 pub mod serve;
 pub mod turn;
 pub mod vault;

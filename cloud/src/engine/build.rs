@@ -35,6 +35,9 @@ pub(super) fn build(texts: &Texts, store: Store, precision: Precision) -> Result
         Some(builder.store.matrix("lm_head.weight", config.vocab, config.hidden)?)
     };
     let (id, parameters) = builder.store.finish();
+    if let Some(starter) = &texts.starter {
+        starter.check(&id)?;
+    }
     let spec = spec(&config, texts, id, parameters);
     let (kit, heads) = heads(&spec, texts, precision, embedding, own_head)?;
     let rope = Rope::new(config.head_dim, config.theta, &config.scaling);

@@ -42,6 +42,12 @@ pub enum EngineError {
         /// Which property.
         why: String,
     },
+    /// A starter that was made with other weights.
+    #[error("{} was made for another model; make it anew: aside cloud prepare DIR --text FILE", file.display())]
+    ForeignStarter {
+        /// The file.
+        file: PathBuf,
+    },
     /// A tensor that the configuration asks for is in none of the files.
     #[error("tensor {tensor} is in none of the weight files of {}", place.display())]
     MissingTensor {

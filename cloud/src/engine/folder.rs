@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     EngineError, Result,
+    starter::Starter,
     store::{Store, read_text},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Texts {
     pub(super) stop: Vec<u32>,
     /// Length the model was trained on, where that is known.
     pub(super) window: Option<usize>,
+    /// What devices begin with, where the backbone was prepared.
+    pub(super) starter: Option<Starter>,
 }
 
 impl Texts {
@@ -43,13 +46,10 @@ impl Texts {
         let read = |name: &str| read_text(&dir.join(name)).map(Option::unwrap_or_default);
         let (tokenizer_config, generation) =
             (read("tokenizer_config.json")?, read("generation_config.json")?);
-        Self::new(
-            dir,
-            name,
-            need("config.json")?,
-            need("tokenizer.json")?,
-            (&tokenizer_config, &generation, jinja),
-        )
+        let (config, tokenizer) = (need("config.json")?, need("tokenizer.json")?);
+        let mut texts = Self::new(dir, name, config, tokenizer, (&tokenizer_config, &generation, jinja))?;
+        texts.starter = Starter::open(dir)?;
+        Ok(texts)
     }
 
     /// From the metadata of a packed file.
@@ -96,6 +96,7 @@ impl Texts {
             bos: token_text(&settings, "bos_token").unwrap_or_default(),
             stop,
             window: None,
+            starter: None,
         })
     }
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Spec, folder::Texts, q8_0::row_bytes, store::hex};
 
-/// A safetensors file: `head` (U8, vocab x hidden / 32 * 34, raw Q8_0 blocks) and the metadata `format`, `tokenizer`,
+/// A safetensors file: `head` (U8, vocab x hidden / 32 * 34, raw Q8_0 blocks), `starter` (U8, a file of its own that
+/// only devices read; absent where the backbone was not prepared) and the metadata `format`, `tokenizer`,
 /// `chat_template`, `stop`, `bos`, `hidden`, `vocab`, `layer_taps`, `window`, `context`, `model`, `name`.
 #[derive(Debug, Clone)]
 pub struct Kit {
@@ -23,19 +24,21 @@ pub const KIT_FORMAT: &str = "aside-kit-1";
 impl Kit {
     /// Builds the file; the same model gives the same bytes. Also returns where in it the head's blocks lie.
     pub(super) fn build(spec: &Spec, texts: &Texts, head: &[u8]) -> (Self, Range<usize>) {
-        let mut header = header(spec, texts, head.len()).to_string().into_bytes();
+        let starter = texts.starter.as_ref().map_or(&[][..], |starter| &starter.bytes);
+        let mut header = header(spec, texts, head.len(), starter.len()).to_string().into_bytes();
         header.resize(header.len().next_multiple_of(8), b' ');
         let start = 8 + header.len();
-        let mut bytes = Vec::with_capacity(start + head.len());
+        let mut bytes = Vec::with_capacity(start + head.len() + starter.len());
         bytes.extend((header.len() as u64).to_le_bytes());
         bytes.extend(header);
         bytes.extend(head);
+        bytes.extend(starter);
         let sha256 = hex(digest(&SHA256, &bytes).as_ref());
         (Self { bytes: bytes.into(), sha256 }, start..start + head.len())
     }
 }
 
-fn header(spec: &Spec, texts: &Texts, head_bytes: usize) -> Value {
+fn header(spec: &Spec, texts: &Texts, head: usize, starter: usize) -> Value {
     let metadata = BTreeMap::from([
         ("format", KIT_FORMAT.to_owned()),
         ("tokenizer", texts.tokenizer.clone()),
@@ -50,6 +53,12 @@ fn header(spec: &Spec, texts: &Texts, head_bytes: usize) -> Value {
         ("model", spec.id.clone()),
         ("name", spec.name.clone()),
     ]);
-    let head = json!({ "dtype": "U8", "shape": [spec.vocab, row_bytes(spec.hidden)], "data_offsets": [0, head_bytes] });
-    json!({ "__metadata__": metadata, "head": head })
+    let rows =
+        json!({ "dtype": "U8", "shape": [spec.vocab, row_bytes(spec.hidden)], "data_offsets": [0, head] });
+    let mut header = json!({ "__metadata__": metadata, "head": rows });
+    if let (Some(map), 1..) = (header.as_object_mut(), starter) {
+        let place = json!({ "dtype": "U8", "shape": [starter], "data_offsets": [head, head + starter] });
+        map.insert("starter".to_owned(), place);
+    }
+    header
 }

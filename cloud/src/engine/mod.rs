@@ -16,6 +16,7 @@ mod q8_0;
 mod rope;
 mod simd;
 mod spec;
+mod starter;
 mod store;
 
 use std::path::Path;
@@ -24,8 +25,10 @@ pub use decoder::Decoder;
 pub use error::{EngineError, Result};
 pub use kit::{KIT_FORMAT, Kit};
 pub use spec::{Spec, tap_layers};
+pub use starter::STARTER_FILE;
 
 use folder::Texts;
+use starter::Starter;
 use store::Store;
 
 /// Handle of one sequence's key/value cache in a [`Backbone`].
@@ -118,15 +121,33 @@ pub struct Loaded {
 /// The embedded backbone: a packed file, see `cloud/pretrain/pack.py`.
 static BUNDLED: &[u8] = include_bytes!("../../assets/backbone.safetensors");
 
+/// Its starter, made by `aside cloud prepare`, see `cloud/pretrain/README.md`.
+static BUNDLED_STARTER: &[u8] = include_bytes!("../../assets/aside.starter");
+
 /// Loads the backbone that is embedded in the binary.
 ///
 /// # Errors
 /// [`EngineError`] when the embedded file does not read; a build error, not a user's.
 pub fn bundled() -> Result<Loaded> {
+    embedded(Some(BUNDLED_STARTER))
+}
+
+fn embedded(starter: Option<&[u8]>) -> Result<Loaded> {
     const NAME: &str = "the bundled backbone";
     let store = Store::memory(NAME, BUNDLED)?;
-    let texts = Texts::packed(NAME, &store)?;
+    let mut texts = Texts::packed(NAME, &store)?;
+    texts.starter = starter.map(|bytes| Starter::new(Path::new(NAME), bytes.to_vec()));
     boxed(build::build(&texts, store, Precision::Q8_0)?)
+}
+
+/// A folder, or the embedded backbone, without its starter: to make one.
+///
+/// # Errors
+/// As [`load`].
+pub fn unprepared(dir: Option<&Path>) -> Result<Loaded> {
+    let Some(dir) = dir else { return embedded(None) };
+    let texts = Texts { starter: None, ..Texts::open(dir)? };
+    boxed(build::build(&texts, Store::open(dir)?, Precision::Q8_0)?)
 }
 
 /// Loads a Hugging Face folder: `config.json`, `tokenizer.json`, `*.safetensors`.

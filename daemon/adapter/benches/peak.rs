@@ -59,7 +59,15 @@ fn job(shape: Shape, tokens: usize) -> Job {
         ),
     };
     let turns = (0..(tokens / TURN) as u64).map(turn).collect();
-    Job { shape, variant: Variant::Spa, settings: Settings::default(), turns, parent: None, seed: 1 }
+    Job {
+        shape,
+        variant: Variant::Spa,
+        settings: Settings::default(),
+        turns,
+        parent: None,
+        starter: None,
+        seed: 1,
+    }
 }
 
 fn read_frame(input: &mut impl Read) -> Vec<u8> {

@@ -52,7 +52,15 @@ fn job(shape: Shape, batch: usize, turns: u64) -> Job {
     let settings = Settings { batch, epochs: 1000, ..Settings::default() };
     // Always open: no folds, every step is one of the final network's.
     let variant = Variant::FullIntegration;
-    Job { shape, variant, settings, turns: (0..turns).map(turn).collect(), parent: None, seed: 1 }
+    Job {
+        shape,
+        variant,
+        settings,
+        turns: (0..turns).map(turn).collect(),
+        parent: None,
+        starter: None,
+        seed: 1,
+    }
 }
 
 /// Milliseconds a token of reading the lessons, and of a step: forward, gradient, optimiser.

@@ -1,6 +1,7 @@
 //! One adapter: a side network, its variant and its gate; as safetensors bytes and at work.
 
 use crate::error::{AdapterError, Result};
+use crate::file::{File, Tensors, words};
 use crate::gate::Gate;
 use crate::head::Head;
 use crate::job::Turn;
@@ -8,8 +9,7 @@ use crate::memory::{Memory, Mixed, Mixer, Rows};
 use crate::side::{Shape, SideNetwork};
 use crate::variant::Variant;
 use candle_core::{Device, Tensor};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::HashMap;
+use safetensors::tensor::Dtype;
 
 const FORMAT: &str = "aside-adapter-1";
 const WHAT: &str = "the adapter";
@@ -149,55 +149,31 @@ impl Adapter {
     /// # Errors
     /// When tensors cannot be read.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let little = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-        let shape = self.shape();
-        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        let (shape, mut file) = (self.shape(), Tensors::default());
         for ((name, dims), values) in shape.parameters().into_iter().zip(self.network.values()?) {
-            tensors.push((name, dims, little(&values)));
+            file.floats(&name, &dims, &values);
         }
         if let Some(gate) = &self.gate {
-            tensors.push(("gate.weight".into(), vec![2, shape.hidden], little(&gate.weight)));
-            tensors.push(("gate.bias".into(), vec![2], little(&gate.bias)));
-            tensors.push(("gate.threshold".into(), vec![1], little(&[gate.threshold])));
-            let table: Vec<f32> = gate.table.iter().flat_map(|(t, r)| [*t, *r]).collect();
-            tensors.push(("gate.table".into(), vec![gate.table.len(), 2], little(&table)));
+            file.gate(gate);
         }
-        let mut tensors: Vec<_> = tensors.into_iter().map(|(n, d, b)| (n, Dtype::F32, d, b)).collect();
         if let Some(Memory { rows, mixer }) = &self.memory {
             let n = rows.len();
-            let mut put = |name: &str, kind, dims, bytes| tensors.push((name.to_owned(), kind, dims, bytes));
-            put(
-                "memory.mixer",
-                Dtype::F64,
-                vec![mixer.0.len()],
-                mixer.0.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            file.mixer(mixer);
+            file.put(
+                "memory.keys",
+                Dtype::I8,
+                &[n, rows.width],
+                rows.keys().map(i8::cast_unsigned).collect(),
             );
-            put("memory.keys", Dtype::I8, vec![n, rows.width], rows.keys().map(i8::cast_unsigned).collect());
-            put("memory.scales", Dtype::F32, vec![n], little(&rows.scales));
-            put(
-                "memory.values",
-                Dtype::U32,
-                vec![n],
-                rows.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            );
-            put(
-                "memory.conversations",
-                Dtype::U64,
-                vec![n],
-                rows.conversations.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            );
+            file.floats("memory.scales", &[n], &rows.scales);
+            let values = rows.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            file.put("memory.values", Dtype::U32, &[n], values);
+            let conversations = rows.conversations.iter().flat_map(|v| v.to_le_bytes()).collect();
+            file.put("memory.conversations", Dtype::U64, &[n], conversations);
         }
-        let views = tensors
-            .iter()
-            .map(|(name, kind, dims, bytes)| Ok((name.clone(), TensorView::new(*kind, dims.clone(), bytes)?)))
-            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(damaged)?;
-        // One entry only: the order of a map with more would not be the same every time.
         let sizes =
             [shape.hidden, shape.vocab, shape.layer_taps, shape.rank].map(|n| n.to_string()).join(" ");
-        let about = format!("{FORMAT} {} {sizes}", self.variant);
-        let metadata = HashMap::from([("aside".to_owned(), about)]);
-        safetensors::serialize(views, Some(metadata)).map_err(damaged)
+        file.finish(WHAT, format!("{FORMAT} {} {sizes}", self.variant))
     }
 
     /// Reads what [`Adapter::to_bytes`] wrote.
@@ -205,85 +181,31 @@ impl Adapter {
     /// # Errors
     /// [`AdapterError::Damaged`] for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-        let about = metadata.metadata().as_ref().and_then(|m| m.get("aside")).map(String::as_str);
-        let (variant, shape) = about.and_then(parse).ok_or_else(|| damaged("it does not say what it is"))?;
-        let read = |name: &str, dims: Option<&[usize]>| {
-            let view = file.tensor(name).map_err(damaged)?;
-            if view.dtype() != Dtype::F32 || dims.is_some_and(|d| d != view.shape()) {
-                return Err(damaged(format!("{name} has another shape")));
-            }
-            let values: Vec<f32> = view
-                .data()
-                .chunks_exact(4)
-                .map(|c| f32::from_le_bytes(c.try_into().unwrap_or_default()))
-                .collect();
-            if values.iter().all(|v| v.is_finite()) {
-                Ok(values)
-            } else {
-                Err(damaged(format!("{name} is not finite")))
-            }
-        };
+        let file = File::open(WHAT, bytes)?;
+        let (variant, shape) =
+            parse(file.about()).ok_or_else(|| file.damaged("it does not say what it is"))?;
         let values = shape
             .parameters()
             .iter()
-            .map(|(name, dims)| read(name, Some(dims)))
+            .map(|(name, dims)| file.floats(name, Some(dims)))
             .collect::<Result<Vec<_>>>()?;
-        let gate = match file.tensor("gate.weight") {
-            Err(_) => None,
-            Ok(_) => Some(Gate {
-                weight: read("gate.weight", Some(&[2, shape.hidden]))?,
-                bias: <[f32; 2]>::try_from(read("gate.bias", Some(&[2]))?)
-                    .map_err(|_| damaged("gate.bias"))?,
-                threshold: read("gate.threshold", Some(&[1]))?.first().copied().unwrap_or(0.5),
-                table: read("gate.table", None)?
-                    .chunks_exact(2)
-                    .filter_map(|c| Some((*c.first()?, *c.last()?)))
-                    .collect(),
-            }),
-        };
-        let memory = read_memory(&file, shape)?;
+        let (gate, memory) = (file.gate(shape.hidden)?, read_memory(&file, shape)?);
         Ok(Self { network: SideNetwork::from_values(shape, &values)?, gate, memory, variant })
     }
 }
 
 /// The memory of a stored adapter, if it has one.
-fn read_memory(file: &SafeTensors<'_>, shape: Shape) -> Result<Option<Memory>> {
-    let Ok(mixer) = file.tensor("memory.mixer") else { return Ok(None) };
-    let part = |name: &str, kind: Dtype| {
-        let view = file.tensor(name).map_err(damaged)?;
-        if view.dtype() == kind {
-            Ok(view.data())
-        } else {
-            Err(damaged(format!("{name} is of another type")))
-        }
-    };
-    let words = |bytes: &[u8]| bytes.chunks_exact(4).map(|c| c.try_into().unwrap_or_default()).collect();
-    let (scales, values): (Vec<[u8; 4]>, Vec<[u8; 4]>) =
-        (words(part("memory.scales", Dtype::F32)?), words(part("memory.values", Dtype::U32)?));
-    let conversations = part("memory.conversations", Dtype::U64)?;
-    let keys: Vec<i8> = part("memory.keys", Dtype::I8)?.iter().map(|k| k.cast_signed()).collect();
-    let scales: Vec<f32> = scales.into_iter().map(f32::from_le_bytes).collect();
-    let rows = Rows::from_parts(
-        shape.hidden,
-        &keys,
-        &scales,
-        values.into_iter().map(u32::from_le_bytes).collect(),
-        conversations.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap_or_default())).collect(),
-    );
-    let numbers: Vec<f64> =
-        mixer.data().chunks_exact(8).map(|c| f64::from_le_bytes(c.try_into().unwrap_or_default())).collect();
-    match (rows, Mixer::from_numbers(&numbers)) {
-        (Some(rows), Some(mixer)) if rows.scales.iter().all(|s| s.is_finite()) => {
-            Ok(Some(Memory { rows, mixer }))
-        }
-        _ => Err(damaged("its memory does not hold together, or an older build wrote it")),
-    }
-}
-
-fn damaged(why: impl ToString) -> AdapterError {
-    AdapterError::Damaged { what: WHAT, why: why.to_string() }
+fn read_memory(file: &File<'_>, shape: Shape) -> Result<Option<Memory>> {
+    let Some(mixer) = file.mixer()? else { return Ok(None) };
+    let keys: Vec<i8> = file.part("memory.keys", Dtype::I8)?.iter().map(|k| k.cast_signed()).collect();
+    let scales = file.floats("memory.scales", None)?;
+    let values = words(file.part("memory.values", Dtype::U32)?).map(u32::from_le_bytes).collect();
+    let conversations =
+        words(file.part("memory.conversations", Dtype::U64)?).map(u64::from_le_bytes).collect();
+    let rows = Rows::from_parts(shape.hidden, &keys, &scales, values, conversations);
+    let rows =
+        rows.ok_or_else(|| file.damaged("its memory does not hold together, or an older build wrote it"))?;
+    Ok(Some(Memory { rows, mixer }))
 }
 
 fn parse(about: &str) -> Option<(Variant, Shape)> {

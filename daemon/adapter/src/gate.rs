@@ -65,8 +65,9 @@ pub(crate) struct Samples<'a> {
 }
 
 /// Logistic regression on standardised z with weights `|D - lambda|` and targets `D > lambda`, ridge on the
-/// standardised weights but not on the bias; accelerated gradient descent from zero, a fixed number of steps.
-pub(crate) fn fit(samples: &Samples<'_>, lambda: f64, ridge: f64) -> Result<Gate> {
+/// standardised weights but not on the bias; accelerated gradient descent from zero, a fixed number of steps. With a
+/// `prior` the ridge pulls to its weights, and the descent begins there.
+pub(crate) fn fit(samples: &Samples<'_>, lambda: f64, ridge: f64, prior: Option<&Gate>) -> Result<Gate> {
     let n = samples.gain.len();
     let h = samples.hidden;
     if n == 0 || samples.z.len() != n * h || samples.weight.len() != n {
@@ -89,8 +90,17 @@ pub(crate) fn fit(samples: &Samples<'_>, lambda: f64, ridge: f64) -> Result<Gate
     let total: f64 = cost.iter().sum::<f64>().max(1e-9);
     let cost: Vec<f64> = cost.iter().map(|c| c / total).collect();
     let target: Vec<f64> = samples.gain.iter().map(|d| f64::from(u8::from(*d > lambda))).collect();
-    let solution = descend(&x, h, &cost, &target, ridge);
-    Ok(unstandardised(&solution, &mean, &inverse))
+    let offset: Vec<f64> = match prior {
+        Some(prior) => samples.z.chunks_exact(h).map(|z| f64::from(prior.score(z))).collect(),
+        None => vec![0.0; n],
+    };
+    let solution = descend(&x, h, Targets { cost: &cost, target: &target, offset: &offset }, ridge);
+    let mut gate = unstandardised(&solution, &mean, &inverse);
+    if let Some(prior) = prior {
+        gate.weight.iter_mut().zip(&prior.weight).for_each(|(w, p)| *w += p);
+        gate.bias.iter_mut().zip(prior.bias).for_each(|(b, p)| *b += p);
+    }
+    Ok(gate)
 }
 
 /// Mean and inverse standard deviation of every feature.
@@ -107,16 +117,26 @@ fn moments(z: &[f32], h: usize) -> (Vec<f64>, Vec<f64>) {
     (mean, inverse)
 }
 
+/// What every row is fitted to.
+struct Targets<'a> {
+    cost: &'a [f64],
+    /// 1 where opening pays.
+    target: &'a [f64],
+    /// Log-odds that are there without any weight.
+    offset: &'a [f64],
+}
+
 /// Returns h weights and a bias behind them.
-fn descend(x: &[f32], h: usize, cost: &[f64], target: &[f64], ridge: f64) -> Vec<f64> {
+fn descend(x: &[f32], h: usize, targets: Targets<'_>, ridge: f64) -> Vec<f64> {
+    let Targets { cost, target, offset } = targets;
     let step = 1.0 / (0.25 * largest_eigenvalue(x, h, cost) + ridge);
     let mut at = vec![0.0; h + 1];
     let mut ahead = at.clone();
     for t in 0..ITERATIONS {
         let weights: Vec<f32> = ahead.iter().map(|w| *w as f32).collect();
         let mut sum = vec![0f32; h + 1];
-        for ((row, c), y) in x.chunks_exact(h).zip(cost).zip(target) {
-            let score = f64::from(dot(&weights, row));
+        for (((row, c), y), o) in x.chunks_exact(h).zip(cost).zip(target).zip(offset) {
+            let score = f64::from(dot(&weights, row)) + o;
             let residual = c * (1.0 / (1.0 + (-score).exp()) - y);
             add(&mut sum, row, residual as f32);
         }
@@ -214,9 +234,32 @@ mod tests {
     fn opens_where_the_expected_gain_exceeds_the_price() {
         let (z, gain) = samples(6000);
         let weight = vec![1.0; gain.len()];
-        let gate = fit(&Samples { z: &z, hidden: 3, gain: &gain, weight: &weight }, 0.05, 1e-4).unwrap();
+        let gate =
+            fit(&Samples { z: &z, hidden: 3, gain: &gain, weight: &weight }, 0.05, 1e-4, None).unwrap();
         let right = z.chunks(3).filter(|row| gate.opens(gate.probability(row)) == (row[0] > 3.0)).count();
         assert!(right as f64 > 0.96 * 6000.0, "{right}");
+    }
+
+    #[test]
+    fn few_tokens_stay_near_the_prior_and_many_leave_it() {
+        let (z, gain) = samples(6000);
+        let weight = vec![1.0; gain.len()];
+        let on = |n: usize, ridge, prior: Option<&Gate>| {
+            let (z, gain, weight) = (&z[..3 * n], &gain[..n], &weight[..n]);
+            fit(&Samples { z, hidden: 3, gain, weight }, 0.05, ridge, prior).unwrap()
+        };
+        let truth = on(6000, 1e-4, None);
+        let right = |gate: &Gate| {
+            let same = |row: &&[f32]| gate.opens(gate.probability(row)) == (row[0] > 3.0);
+            z.chunks(3).filter(same).count()
+        };
+        let (alone, led) = (on(8, 0.3, None), on(8, 30.0, Some(&truth)));
+        assert!(right(&led) > right(&alone), "{} {}", right(&led), right(&alone));
+        assert!((led.weight[3] / truth.weight[3] - 1.0).abs() < 0.1);
+        // A prior that says the opposite of the truth is overruled.
+        let mut wrong = truth.clone();
+        wrong.weight.iter_mut().chain(&mut wrong.bias).for_each(|w| *w = -*w);
+        assert!(right(&wrong) < 600 && right(&on(6000, 1e-4, Some(&wrong))) > 5700);
     }
 
     #[test]
@@ -224,9 +267,10 @@ mod tests {
         let (z, gain) = samples(500);
         let losses: Vec<f64> = gain.iter().map(|g| g - 3.0).collect();
         let weight = vec![1.0; gain.len()];
-        let gate = fit(&Samples { z: &z, hidden: 3, gain: &losses, weight: &weight }, 0.05, 1e-2).unwrap();
+        let gate =
+            fit(&Samples { z: &z, hidden: 3, gain: &losses, weight: &weight }, 0.05, 1e-2, None).unwrap();
         assert!(z.chunks(3).all(|row| !gate.opens(gate.probability(row))));
-        assert!(fit(&Samples { z: &[], hidden: 3, gain: &[], weight: &[] }, 0.05, 0.1).is_err());
+        assert!(fit(&Samples { z: &[], hidden: 3, gain: &[], weight: &[] }, 0.05, 0.1, None).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::side::Shape;
 use crate::variant::Variant;
 use aside_codec::States;
 
-const TAG: [u8; 8] = *b"asidejb3";
+const TAG: [u8; 8] = *b"asidejb4";
 
 /// What a turn may be used for; decided once, for ever (method, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +150,8 @@ pub struct Job {
     pub turns: Vec<Turn>,
     /// Bytes of an adapter whose side network is the starting point; a newborn without.
     pub parent: Option<Vec<u8>>,
+    /// Bytes of the starter of this backbone: gate and mixer are pulled to its.
+    pub starter: Option<Vec<u8>>,
     /// Of initialisation, order and dropout.
     pub seed: u64,
 }
@@ -202,6 +204,7 @@ impl Job {
         [t.joint, t.memory, t.cross_fit].iter().for_each(|on| w.number(u64::from(*on)));
         w.number(t.objective as u64);
         w.bytes(self.parent.as_deref().unwrap_or_default());
+        w.bytes(self.starter.as_deref().unwrap_or_default());
         w.number(self.turns.len() as u64);
         for turn in &self.turns {
             w.number(turn.conversation);
@@ -246,6 +249,7 @@ impl Job {
             cross_fit,
         };
         let parent = Some(r.bytes()?.to_vec()).filter(|p| !p.is_empty());
+        let starter = Some(r.bytes()?.to_vec()).filter(|s| !s.is_empty());
         let mut turns = Vec::new();
         for _ in 0..r.number()? {
             let (conversation, own, part) = (r.number()?, r.number()? != 0, r.number()?);
@@ -261,6 +265,6 @@ impl Job {
             turns.push(Turn { conversation, own, weight, part, targets, states });
         }
         r.end()?;
-        Ok(Self { shape, variant, settings, turns, parent, seed })
+        Ok(Self { shape, variant, settings, turns, parent, starter, seed })
     }
 }

@@ -16,6 +16,7 @@ mod adapter;
 mod bytes;
 mod error;
 mod evaluate;
+mod file;
 mod gate;
 mod head;
 mod job;
@@ -26,6 +27,7 @@ mod promotion;
 mod rng;
 mod side;
 mod simd;
+mod starter;
 mod training;
 mod variant;
 
@@ -38,7 +40,8 @@ pub use job::{Job, Objective, Part, Settings, Turn};
 pub use memory::Mixed;
 pub use promotion::{Bar, Comparison, ENOUGH_TURNS, Pair, Verdict, compare, decide, pairs};
 pub use side::Shape;
-pub use training::{Candidate, Progress, Tell, Training, starter};
+pub use starter::Starter;
+pub use training::{Candidate, People, Progress, Tell, Training};
 pub use variant::Variant;
 
 /// Price of one transmission in nats (method, section 8).

@@ -64,7 +64,7 @@ fn user(conversations: u64) -> Vec<Turn> {
 
 fn job(variant: Variant, conversations: u64) -> Job {
     let settings = Settings { rate: 1e-2, epochs: 4, dropout: 0.1, batch: 64, ..Settings::default() };
-    Job { shape: SHAPE, variant, settings, turns: user(conversations), parent: None, seed: 5 }
+    Job { shape: SHAPE, variant, settings, turns: user(conversations), parent: None, starter: None, seed: 5 }
 }
 
 fn to_the_end(mut training: Training<'_>) -> (Vec<u8>, aside_adapter::Evaluation, u64) {

@@ -13,7 +13,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use aside_adapter::{Head, Shape};
+use aside_adapter::{Head, Shape, Starter};
 use aside_cloud_api::codec::Layout;
 use ring::digest::{SHA256, digest};
 use safetensors::SafeTensors;
@@ -56,6 +56,7 @@ pub struct Kit {
     sha256: String,
     bytes: Arc<[u8]>,
     rows: std::ops::Range<usize>,
+    starter: Option<(Starter, Vec<u8>)>,
     head: Head,
     tokens: Tokens,
     template: Template,
@@ -97,11 +98,24 @@ impl Kit {
         let rows = start + offsets.0..start + offsets.1;
         let raw = bytes.get(rows.clone()).ok_or_else(|| damaged("its head is cut off".into()))?;
         let head = Head::from_q8_0(raw, vocab, hidden).map_err(|error| damaged(error.to_string()))?;
+        let model = text("model")?;
+        let starter = match metadata.info("starter").map(|info| info.data_offsets) {
+            None => None,
+            Some((from, to)) => {
+                let raw = bytes.get(start + from..start + to).unwrap_or_default().to_vec();
+                let starter = Starter::from_bytes(&raw).map_err(|error| damaged(error.to_string()))?;
+                if (starter.model(), starter.hidden()) != (&model, hidden) {
+                    return Err(damaged("its starter is of another backbone".into()));
+                }
+                Some((starter, raw))
+            }
+        };
         let stop: Vec<u32> =
             serde_json::from_str(&text("stop")?).map_err(|_| damaged("its stop ids".into()))?;
         Ok(Self {
             sha256: sha256.to_owned(),
             rows,
+            starter,
             head,
             tokens: Tokens::new(&text("tokenizer")?)?,
             template: Template::new(text("chat_template")?, text("bos")?)?,
@@ -110,7 +124,7 @@ impl Kit {
             vocab,
             window: number("window")?,
             context: number("context")?,
-            model: text("model")?,
+            model,
             name: text("name")?,
             bytes: Arc::clone(&bytes),
         })
@@ -144,6 +158,18 @@ impl Kit {
     #[must_use]
     pub fn head_rows(&self) -> &[u8] {
         self.bytes.get(self.rows.clone()).unwrap_or_default()
+    }
+
+    /// What a device begins with, where the backbone was prepared.
+    #[must_use]
+    pub fn starter(&self) -> Option<&Starter> {
+        self.starter.as_ref().map(|(starter, _)| starter)
+    }
+
+    /// The same as bytes, for a training.
+    #[must_use]
+    pub fn starter_bytes(&self) -> Option<&[u8]> {
+        self.starter.as_ref().map(|(_, bytes)| bytes.as_slice())
     }
 
     /// Ids that end an answer.

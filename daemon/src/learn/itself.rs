@@ -1,10 +1,13 @@
 //! Learning without being asked: no front end listens, and a candidate has to be better beyond doubt.
 
+use std::sync::Arc;
+
 use aside_adapter::Bar;
 use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::{LearnEvent, LearnRequest};
 use tokio::sync::{mpsc, watch};
 
+use super::begin::begin;
 use super::sink::Sink;
 use super::{Context, Progress, fetch, guard, intake, run};
 
@@ -14,7 +17,9 @@ pub(super) async fn keep_up(context: &Context, status: &watch::Sender<Progress>)
     let connected = context.cloud.connected(fetch::PATIENCE).await?;
     let model = connected.model.id;
     unheard(status, async |sink| fetch::missing(context, &model, sink).await.map(|_| ())).await?;
-    guard::watch(context, connected.kit).await
+    let back = guard::watch(context, Arc::clone(&connected.kit)).await?;
+    begin(context, connected.kit).await?;
+    Ok(back)
 }
 
 /// See [`super::Learner::learn_by_itself`].

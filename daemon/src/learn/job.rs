@@ -21,7 +21,8 @@ pub(super) fn job(
 ) -> Result<Job, CodecError> {
     let turns = turns(kit.layout(), lessons)?;
     let settings = Settings { budget: f64::from(budget), ..Settings::of(variant) };
-    Ok(Job { shape: kit.shape(), variant, settings, turns, parent: None, seed })
+    let starter = kit.starter_bytes().map(<[u8]>::to_vec);
+    Ok(Job { shape: kit.shape(), variant, settings, turns, parent: None, starter, seed })
 }
 
 /// Lessons with their states; those without a token are left out.

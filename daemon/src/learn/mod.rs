@@ -1,6 +1,7 @@
 //! Learning: takes lessons in, fetches their states from the cloud, has the trainer child make a new version, and
 //! measures versions on files (method, sections 5 and 7).
 
+mod begin;
 mod child;
 mod encode;
 mod fetch;

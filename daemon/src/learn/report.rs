@@ -1,6 +1,6 @@
 //! What the trainer reports, as JSON between the processes and in the vault.
 
-use aside_adapter::{Candidate, Comparison, Evaluation, Progress};
+use aside_adapter::{Adapter, Candidate, Comparison, Evaluation, Progress};
 use serde::{Deserialize, Serialize};
 
 /// How far a training is.
@@ -46,13 +46,21 @@ pub(super) struct Numbers {
 
 impl From<&Candidate> for Numbers {
     fn from(candidate: &Candidate) -> Self {
-        let gate = candidate.adapter.gate();
+        let epochs = u32::try_from(candidate.epochs).unwrap_or(u32::MAX);
+        Self { epochs, ..Self::of(&candidate.adapter, &candidate.held_out) }
+    }
+}
+
+impl Numbers {
+    /// Of an adapter that was not trained here.
+    pub(super) fn of(adapter: &Adapter, held_out: &Evaluation) -> Self {
+        let gate = adapter.gate();
         let table = gate.map(|g| g.table.iter().map(|(t, r)| (f64::from(*t), f64::from(*r))).collect());
         Self {
-            held_out: Some(&candidate.held_out).filter(|e| e.tokens > 0).map(Measured::from),
-            epochs: u32::try_from(candidate.epochs).unwrap_or(u32::MAX),
-            parameters: candidate.adapter.parameters(),
-            memory_rows: candidate.adapter.memory_rows() as u64,
+            held_out: Some(held_out).filter(|e| e.tokens > 0).map(Measured::from),
+            epochs: 0,
+            parameters: adapter.parameters(),
+            memory_rows: adapter.memory_rows() as u64,
             threshold: gate.map_or(0.0, |g| f64::from(g.threshold)),
             table: table.unwrap_or_default(),
             train_seconds: 0.0,

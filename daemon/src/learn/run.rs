@@ -8,6 +8,7 @@ use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{LearnDone, LearnRequest, LearningState};
 use tokio::sync::mpsc;
 
+use super::begin::begin;
 use super::prepare::{Prepared, complete, prepare};
 use super::promote::decide_on;
 use super::sink::Sink;
@@ -24,6 +25,19 @@ const EVENTS: usize = 4;
 
 /// See [`super::Learner::learn`].
 pub(super) async fn learn(
+    context: &Context,
+    request: LearnRequest,
+    bar: Bar,
+    sink: &Sink<'_>,
+) -> Result<LearnDone, Fault> {
+    let done = train_and_decide(context, request, bar, sink).await?;
+    if !done.promoted {
+        begin(context, context.cloud.connected(fetch::PATIENCE).await?.kit).await?;
+    }
+    Ok(done)
+}
+
+async fn train_and_decide(
     context: &Context,
     request: LearnRequest,
     bar: Bar,
@@ -70,7 +84,8 @@ pub(super) async fn learn(
     Ok(LearnDone { adapter, trained: true, promoted, why, refused })
 }
 
-fn wanted(context: &Context, name: &str) -> Result<Variant, Fault> {
+/// The variant that is asked for; nothing is what the settings say.
+pub(super) fn wanted(context: &Context, name: &str) -> Result<Variant, Fault> {
     let name = if name.is_empty() { context.settings.chat.variant.as_str() } else { name };
     // Whoever chats with base alone still learns for the default.
     let variant = Variant::from_str(name).map_err(|why| Fault::new(codes::BAD_REQUEST, why.to_string()))?;

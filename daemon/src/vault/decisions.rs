@@ -1,6 +1,7 @@
 //! Decisions about what is in use: each is recorded with its numbers in the commit that carries it out.
 
-use super::{Result, Vault};
+use super::adapters::IN_USE;
+use super::{Result, Vault, meta_number};
 use rusqlite::{Transaction, params};
 
 /// What is decided about a new version.
@@ -56,7 +57,19 @@ impl Vault {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
+
+    /// Whether any version was ever put in use, or taken out of it.
+    ///
+    /// # Errors
+    /// [`super::VaultError`].
+    pub fn was_anything_used(&self) -> Result<bool> {
+        self.read(|c| Ok(meta_number(c, IN_USE)? != 0 || c.prepare(USED)?.exists([])?))
+    }
 }
+
+/// Decisions after which something else is in use; the others leave it as it was.
+const USED: &str =
+    "SELECT 1 FROM decision WHERE verdict IN ('promoted', 'began', 'put in use', 'rolled back') LIMIT 1";
 
 /// Adds a row to the record.
 pub(super) fn record(t: &Transaction<'_>, row: &DecisionRow) -> Result<()> {

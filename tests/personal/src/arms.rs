@@ -17,14 +17,40 @@ pub(crate) const BOTH: &str = "both";
 /// The product with `learning.budget = 0.5`.
 pub(crate) const HALF: &str = "both, budget 50 %";
 /// Parts and alternatives, each one switch away from the product.
-pub(crate) const SWITCHES: [&str; 6] =
-    ["memory", "network", "not joint", "expected loss", "straight side training", "gate on the same tokens"];
+pub(crate) const SWITCHES: [&str; 7] = [
+    "memory",
+    "network",
+    "no starter",
+    "not joint",
+    "expected loss",
+    "straight side training",
+    "gate on the same tokens",
+];
+/// The starter of the backbone with a person's rows in its memory: nothing is trained on the person.
+pub(crate) const STARTER: &str = "starter";
 /// Lesson tokens of the learning curve.
 pub(crate) const CURVE: [usize; 4] = [500, 1_000, 2_000, 4_000];
 /// Lesson tokens between two looks of an idle machine.
 const IDLE_STEP: usize = 1_000;
 
-/// Settings of an arm.
+/// How an arm is trained.
+pub(crate) struct How {
+    pub(crate) settings: Settings,
+    /// Gate and mixer begin from the backbone's starter.
+    pub(crate) starter: bool,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self { settings: Settings::of(Variant::Spa), starter: true }
+    }
+}
+
+/// How an arm is trained.
+fn how(arm: &str) -> How {
+    How { settings: settings(arm), starter: arm != "no starter" }
+}
+
 fn settings(arm: &str) -> Settings {
     let product = Settings::of(Variant::Spa);
     match arm {
@@ -41,17 +67,24 @@ fn settings(arm: &str) -> Settings {
 
 /// Trains an arm on lessons.
 pub(crate) fn train(kit: &Kit, arm: &str, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
-    train_with(kit, settings(arm), turns, seed)
+    if arm == STARTER {
+        let mut adapter = kit.starter().ok_or("the backbone has no starter")?.adapter(kit.shape())?;
+        adapter.remember(turns);
+        return Ok(adapter);
+    }
+    train_with(kit, how(arm), turns, seed)
 }
 
-/// Trains with given settings on lessons.
-pub(crate) fn train_with(kit: &Kit, settings: Settings, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
+/// Trains in a given way on lessons.
+pub(crate) fn train_with(kit: &Kit, how: How, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
+    let starter = kit.starter_bytes().filter(|_| how.starter).map(<[u8]>::to_vec);
     let job = Job {
         shape: kit.shape(),
         variant: Variant::Spa,
-        settings,
+        settings: how.settings,
         turns: turns.to_vec(),
         parent: None,
+        starter,
         seed,
     };
     let mut training = Training::new(&job, kit.head())?;

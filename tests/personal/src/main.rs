@@ -17,7 +17,7 @@ use std::time::Instant;
 use aside_adapter::Adapter;
 use clap::{Parser, Subcommand};
 
-use arms::{BOTH, CURVE, HALF, SWITCHES};
+use arms::{BOTH, CURVE, HALF, STARTER, SWITCHES};
 use results::Results;
 use states::{Encoder, Lessons};
 
@@ -60,21 +60,10 @@ enum Action {
         /// Only the first so many people
         #[arg(long, default_value_t = usize::MAX)]
         people: usize,
-        /// Settings that differ: rate, epochs, dropout, batch, kappa, candidates, joint, memory, `cross_fit`, objective
+        /// Settings that differ: rate, epochs, dropout, batch, kappa, candidates, joint, memory, `cross_fit`,
+        /// objective, starter
         #[arg(value_name = "NAME=VALUE", value_parser = trial::parse)]
         settings: Vec<trial::Change>,
-    },
-    /// What a starter is worth that was fitted on public conversations
-    Starter {
-        /// Folder of persona_users.jsonl.gz and irc_users.jsonl.gz
-        #[arg(long)]
-        data: PathBuf,
-        /// Conversations with a `user`, gzip JSON Lines
-        #[arg(long)]
-        text: PathBuf,
-        /// Rows at its beginning that the backbone was not trained on
-        #[arg(long, default_value_t = 60)]
-        unseen: usize,
     },
     /// Writes README's tables to standard output and the learning curve to an SVG file
     Report {
@@ -115,35 +104,6 @@ fn main() -> Fallible<()> {
             let some: Vec<_> = all.iter().filter(|person| person.kind == kind).take(people).collect();
             trial::run(&mut encoder, &some, &settings)
         }
-        Action::Starter { data, text, unseen } => {
-            let mut encoder = Encoder::new()?;
-            let mut turns = Vec::new();
-            for person in people::public(&text, unseen)? {
-                let Lessons { mut train, test } = encoder.lessons(&person)?;
-                train.iter_mut().for_each(|turn| turn.part = aside_adapter::Part::Train);
-                turns.push(train.into_iter().chain(test).collect::<Vec<_>>());
-            }
-            let (kit, people) = (&encoder.kit, people::people(&data)?);
-            let starter = aside_adapter::starter(&turns, kit.head(), kit.shape(), aside_adapter::LAMBDA)?;
-            let bytes = starter.ok_or("nothing to fit on")?.to_bytes()?;
-            eprintln!("{} people, {} bytes", turns.len(), bytes.len());
-            for person in people {
-                let lessons = encoder.lessons(&person)?;
-                let mut adapter = Adapter::from_bytes(&bytes)?;
-                adapter.remember(&lessons.train);
-                let (all, own, _) = arms::measure(&encoder.kit, &adapter, &lessons.test)?;
-                println!(
-                    "{} {}: gated {:+.2} own {:+.2} open {:+.2} rate {:.2}",
-                    person.kind,
-                    person.name,
-                    all.gated_percent(),
-                    own.gated_percent(),
-                    100.0 * (all.open / all.base - 1.0),
-                    all.rate
-                );
-            }
-            Ok(())
-        }
         Action::Report { plot } => {
             std::fs::write(plot, plot::curve(&results.rows))?;
             print!("{}", report::tables(&results.rows));
@@ -161,6 +121,7 @@ struct Known<'a> {
 fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Results) -> Fallible<()> {
     let mut own = Vec::new();
     for person in people {
+        one(encoder, person, STARTER, 1, results)?;
         own.push(one(encoder, person, BOTH, 1, results)?);
     }
     for person in people.iter().filter(|p| p.who.0 == "persona") {
@@ -186,12 +147,13 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
     for person in people {
         for room in CURVE.into_iter().filter(|room| *room < arms::tokens(&person.lessons.train)) {
             let lessons = arms::first(&person.lessons.train, room);
-            let arm = format!("first {room}");
-            if !results.has(person.who.1, &arm, 1) {
-                let adapter = arms::train(&encoder.kit, BOTH, &lessons, 1)?;
-                let trained = (&adapter, 0.0);
-                let test = &person.lessons.test;
-                results.add(arms::row(&encoder.kit, person.who, &arm, 1, &lessons, trained, test)?)?;
+            for (arm, how) in [(format!("first {room}"), BOTH), (format!("starter, first {room}"), STARTER)] {
+                if !results.has(person.who.1, &arm, 1) {
+                    let adapter = arms::train(&encoder.kit, how, &lessons, 1)?;
+                    let trained = (&adapter, 0.0);
+                    let test = &person.lessons.test;
+                    results.add(arms::row(&encoder.kit, person.who, &arm, 1, &lessons, trained, test)?)?;
+                }
             }
         }
     }

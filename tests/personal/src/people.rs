@@ -50,25 +50,6 @@ struct IrcRow {
     target: String,
 }
 
-/// People of public conversations, by their name: the first `unseen` rows are measured on, the others remembered.
-pub(crate) fn public(path: &Path, unseen: usize) -> Fallible<Vec<Person>> {
-    let mut people: BTreeMap<String, Vec<Talk>> = BTreeMap::new();
-    for (number, row) in rows::<PublicRow>(path)?.into_iter().enumerate() {
-        let lines = row.messages.iter().map(|m| Message::new(&m.role, m.content.trim())).collect();
-        let talk = Talk { lines, train: number >= unseen, own_only: false };
-        people.entry(row.user).or_default().push(talk);
-    }
-    let named = |(name, talks)| Person { kind: "public", name, talks };
-    let many = |person: &Person| person.talks.len() > 1 && person.talks.iter().any(|talk| !talk.train);
-    Ok(people.into_iter().map(named).filter(many).collect())
-}
-
-#[derive(Deserialize)]
-struct PublicRow {
-    user: String,
-    messages: Vec<Said>,
-}
-
 /// Messages of an IRC user that make one conversation.
 const IRC_TURNS: usize = 6;
 /// Conversations of an IRC user that are learned from, and measured on: as much as a persona user has.

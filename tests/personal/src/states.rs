@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use aside_adapter::{Part, Turn};
 use aside_cloud::engine::{Backbone, Chunk, bundled};
-use aside_cloud_api::codec::{Layout, States};
+use aside_cloud_api::codec::States;
 use aside_daemon::kit::Kit;
-use aside_daemon::learn::windows;
+use aside_daemon::prepare::turns;
 
 use crate::Fallible;
 use crate::people::{Person, Talk};
@@ -48,41 +48,17 @@ impl Encoder {
     }
 
     fn turns(&mut self, conversation: u64, talk: &Talk) -> Fallible<Vec<Turn>> {
-        let encoded = self.kit.encode_conversation(&talk.lines)?;
+        let Self { backbone, kit } = self;
+        let layout = kit.layout();
         let own = |turn: usize| talk.lines.get(turn).is_some_and(|line| line.role == "user");
-        let spans = encoded.spans.iter().cloned().enumerate();
-        let wanted: Vec<_> = spans.filter(|(turn, _)| own(*turn) || !talk.own_only).collect();
-        let layout = self.kit.layout();
-        let mut out: Vec<(usize, Turn)> = Vec::new();
-        for window in windows(encoded.ids.len(), &wanted, self.kit.window()) {
-            let tokens = encoded.ids.get(window.tokens.start..window.tokens.end - 1).unwrap_or(&[]);
-            let states = self.forward(tokens, layout)?;
-            for (turn, range) in window.targets {
-                let targets = encoded.ids.get(range.clone()).unwrap_or(&[]).to_vec();
-                let places = range.start - 1 - window.tokens.start..range.end - 1 - window.tokens.start;
-                let bytes = states.bytes().chunks_exact(layout.bytes()).take(places.end).skip(places.start);
-                let states = States::new(layout, bytes.flatten().copied().collect())?;
-                match out.last_mut().filter(|(last, _)| *last == turn) {
-                    Some((_, last)) => {
-                        last.targets.extend(targets);
-                        last.states.extend(&states);
-                    }
-                    None => {
-                        let (own, part) = (own(turn), Part::HeldOut);
-                        out.push((turn, Turn { conversation, own, weight: 1.0, part, targets, states }));
-                    }
-                }
-            }
-        }
-        Ok(out.into_iter().map(|(_, turn)| turn).filter(|t| !t.targets.is_empty()).collect())
-    }
-
-    /// The states of all positions.
-    fn forward(&mut self, tokens: &[u32], layout: Layout) -> Fallible<States> {
-        let sequence = self.backbone.begin()?;
-        let hidden = self.backbone.forward(&[Chunk { sequence, tokens }]);
-        self.backbone.end(sequence);
-        let hidden = hidden?.pop().ok_or("the engine gave nothing")?;
-        Ok(States::encode(layout, &hidden.taps, &hidden.z))
+        let forward = |tokens: &[u32]| -> Result<States, String> {
+            let why = |error: aside_cloud::engine::EngineError| error.to_string();
+            let sequence = backbone.begin().map_err(why)?;
+            let hidden = backbone.forward(&[Chunk { sequence, tokens }]);
+            backbone.end(sequence);
+            let hidden = hidden.map_err(why)?.pop().ok_or("it gave nothing")?;
+            Ok(States::encode(layout, &hidden.taps, &hidden.z))
+        };
+        Ok(turns(kit, conversation, &talk.lines, |turn| own(turn) || !talk.own_only, forward)?)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use aside_adapter::{Objective, Settings, Variant};
+use aside_adapter::Objective;
 
 use crate::Fallible;
-use crate::arms;
+use crate::arms::{self, How};
 use crate::people::Person;
 use crate::states::Encoder;
 
@@ -16,12 +16,14 @@ pub(crate) type Change = (String, String);
 pub(crate) fn parse(text: &str) -> Result<Change, String> {
     let (name, value) = text.split_once('=').ok_or("a setting looks like rate=1e-3")?;
     let change = (name.to_owned(), value.to_owned());
-    apply(&mut Settings::of(Variant::Spa), &change).map_err(|e| e.to_string())?;
+    apply(&mut How::default(), &change).map_err(|e| e.to_string())?;
     Ok(change)
 }
 
-fn apply(settings: &mut Settings, (name, value): &Change) -> Fallible<()> {
+fn apply(how: &mut How, (name, value): &Change) -> Fallible<()> {
+    let settings = &mut how.settings;
     match name.as_str() {
+        "starter" => how.starter = value.parse()?,
         "rate" => settings.rate = value.parse()?,
         "epochs" => settings.epochs = value.parse()?,
         "dropout" => settings.dropout = value.parse()?,
@@ -46,14 +48,14 @@ fn apply(settings: &mut Settings, (name, value): &Change) -> Fallible<()> {
 
 /// Trains for each person with seed 1 and prints a row a person and the means.
 pub(crate) fn run(encoder: &mut Encoder, people: &[&Person], changes: &[Change]) -> Fallible<()> {
-    let mut settings = Settings::of(Variant::Spa);
-    changes.iter().try_for_each(|change| apply(&mut settings, change))?;
     println!("person | gated % own % open % | open rate | cost - base, nats | budget 50 % % | seconds");
     let mut sums = [0.0; 7];
     for person in people {
         let lessons = encoder.lessons(person)?;
         let started = Instant::now();
-        let adapter = arms::train_with(&encoder.kit, settings.clone(), &lessons.train, 1)?;
+        let mut how = How::default();
+        changes.iter().try_for_each(|change| apply(&mut how, change))?;
+        let adapter = arms::train_with(&encoder.kit, how, &lessons.train, 1)?;
         let seconds = started.elapsed().as_secs_f64();
         let (all, own, _) = arms::measure(&encoder.kit, &adapter, &lessons.test)?;
         let (half, ..) = arms::measure(&encoder.kit, &adapter.within(0.5), &lessons.test)?;

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use aside_daemon_api::fault::{Fault, codes};
 
 use super::exit::{Exit, Failure};
-use super::{logging, output};
+use super::{logging, output, prepare};
 
 /// Serves the backbone to other machines, and invites them
 #[derive(Debug, Args)]
@@ -26,6 +26,8 @@ enum Action {
     Serve(Serve),
     /// Prints a URI that admits one new device
     Invite(Invite),
+    /// Learns on public conversations what devices of a model begin with
+    Prepare(prepare::Prepare),
 }
 
 /// What to serve, where, and to whom.
@@ -83,7 +85,11 @@ enum PrecisionName {
 impl Cloud {
     /// Whether a script reads the output.
     pub(crate) fn json(&self) -> bool {
-        matches!(&self.action, Action::Invite(invite) if invite.json)
+        match &self.action {
+            Action::Serve(_) => false,
+            Action::Invite(invite) => invite.json,
+            Action::Prepare(prepare) => prepare.json,
+        }
     }
 
     /// Does it.
@@ -91,6 +97,7 @@ impl Cloud {
         match self.action {
             Action::Serve(serve) => serve.run(paths).await,
             Action::Invite(invite) => invite.run(paths),
+            Action::Prepare(prepare) => prepare.run().await,
         }
     }
 }

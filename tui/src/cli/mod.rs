@@ -17,6 +17,7 @@ mod logging;
 mod man;
 mod output;
 mod portable;
+mod prepare;
 mod progress;
 mod rate;
 mod report;

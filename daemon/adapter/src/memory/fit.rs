@@ -30,14 +30,13 @@ impl Sample {
     }
 }
 
-/// The mixer of these samples.
-pub(crate) fn fit(samples: &[&Sample]) -> Mixer {
-    let newborn = Mixer::default();
-    let mut at = newborn;
+/// The mixer of these samples, pulled to `prior`.
+pub(crate) fn fit(samples: &[&Sample], prior: Mixer) -> Mixer {
+    let mut at = prior;
     let (mut first, mut second) = ([0.0; SIZE], [0.0; SIZE]);
     for step in 1..=STEPS {
         let (_, mut gradient) = objective(samples, &at);
-        for ((g, x), x0) in gradient.iter_mut().zip(at.0).zip(newborn.0) {
+        for ((g, x), x0) in gradient.iter_mut().zip(at.0).zip(prior.0) {
             *g += 2.0 * RIDGE * (x - x0);
         }
         let moments = first.iter_mut().zip(second.iter_mut());
@@ -152,7 +151,7 @@ mod tests {
         let share = |useful: bool| {
             let owned = samples(400, useful);
             let samples: Vec<&Sample> = owned.iter().collect();
-            let fitted = fit(&samples);
+            let fitted = fit(&samples, Mixer::default());
             assert!(objective(&samples, &fitted).0 <= objective(&samples, &Mixer::default()).0);
             fitted.share(&[0.0, 0.0, 0.0, 0.0])
         };

@@ -3,8 +3,9 @@
 use crate::error::Result;
 use crate::head::Head;
 use crate::job::{Job, Part, Turn};
-use crate::memory::{Memory, Mixed, Sample, fit, rows_of};
+use crate::memory::{Memory, Mixed, Mixer, Sample, fit, rows_of};
 use crate::rng::Rng;
+use crate::starter::Starter;
 use crate::training::candidates::Candidates;
 use crate::training::read::{Read, read};
 use crate::training::{Progress, Tell};
@@ -38,7 +39,12 @@ pub(super) struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    pub(super) fn new(job: &'a Job, head: &Head, tell: &mut Tell<'_>) -> Result<Self> {
+    pub(super) fn new(
+        job: &'a Job,
+        head: &Head,
+        starter: Option<&Starter>,
+        tell: &mut Tell<'_>,
+    ) -> Result<Self> {
         let train: Vec<&Turn> = job
             .turns
             .iter()
@@ -59,7 +65,8 @@ impl<'a> Data<'a> {
         // Where there is only one conversation, nothing shows what the memory is worth.
         let samples = || reads.iter().flat_map(|read| read.samples.iter().flatten());
         let rows = rows.filter(|_| samples().next().is_some());
-        let memory = rows.map(|rows| Memory { mixer: fit(&samples().collect::<Vec<_>>()), rows });
+        let prior = starter.map_or_else(Mixer::default, |starter| starter.mixer);
+        let memory = rows.map(|rows| Memory { mixer: fit(&samples().collect::<Vec<_>>(), prior), rows });
         let (mut turns, mut first) = (Vec::new(), 0);
         for (number, (turn, Read { base, samples, candidates })) in train.into_iter().zip(reads).enumerate() {
             let mixed = |sample: Option<Sample>, memory: &Memory| {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gate::{Gate, Samples, fit, probability, table};
 
 /// Ridges tried, on standardised weights.
-const RIDGES: [f64; 5] = [0.03, 0.1, 0.3, 1.0, 3.0];
+const RIDGES: [f64; 6] = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 /// Shares of open tokens tried as the place of the bar, beside what the fit itself opens.
 const BARS: usize = 20;
 
@@ -30,14 +30,26 @@ impl Tokens {
         all
     }
 
-    fn fit(&self, hidden: usize, lambda: f64, ridge: f64) -> Result<Gate> {
-        fit(&Samples { z: &self.z, hidden, gain: &self.gain, weight: &self.weight }, lambda, ridge)
+    fn fit(&self, ask: Ask<'_>, ridge: f64) -> Result<Gate> {
+        let samples = Samples { z: &self.z, hidden: ask.hidden, gain: &self.gain, weight: &self.weight };
+        fit(&samples, ask.lambda, ridge, ask.prior)
     }
+}
+
+/// What a gate is fitted for.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    /// H.
+    pub(crate) hidden: usize,
+    /// Price of a transmission in nats.
+    pub(crate) lambda: f64,
+    /// Where the ridge pulls to; to a gate that knows nothing without.
+    pub(crate) prior: Option<&'a Gate>,
 }
 
 /// The gate of all folds; ridge and bar are those of the lowest cost where each fold is judged by a fit on the others.
 /// `None` where fewer than two folds hold anything: what was never seen from outside shows no place where opening pays.
-pub(crate) fn cross_fitted(folds: &[Tokens], hidden: usize, lambda: f64) -> Result<Option<Gate>> {
+pub(crate) fn cross_fitted(folds: &[Tokens], ask: Ask<'_>) -> Result<Option<Gate>> {
     if folds.iter().filter(|fold| !fold.gain.is_empty()).count() < 2 {
         return Ok(None);
     }
@@ -47,9 +59,9 @@ pub(crate) fn cross_fitted(folds: &[Tokens], hidden: usize, lambda: f64) -> Resu
         let mut unseen = Vec::new();
         for (number, fold) in folds.iter().enumerate() {
             let others = folds.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, fold)| fold);
-            let gate = Tokens::joined(others).fit(hidden, lambda, ridge)?;
-            let tokens = fold.z.chunks_exact(hidden).zip(&fold.gain).zip(&fold.weight);
-            unseen.extend(tokens.map(|((z, gain), weight)| (gate.score(z), weight * (lambda - gain))));
+            let gate = Tokens::joined(others).fit(ask, ridge)?;
+            let tokens = fold.z.chunks_exact(ask.hidden).zip(&fold.gain).zip(&fold.weight);
+            unseen.extend(tokens.map(|((z, gain), weight)| (gate.score(z), weight * (ask.lambda - gain))));
         }
         let bar = bar(&mut unseen);
         if best.as_ref().is_none_or(|(lowest, ..)| bar.cost < lowest.cost) {
@@ -57,7 +69,7 @@ pub(crate) fn cross_fitted(folds: &[Tokens], hidden: usize, lambda: f64) -> Resu
         }
     }
     let Some((bar, ridge, scores)) = best else { return Ok(None) };
-    let mut gate = Tokens::joined(folds.iter()).fit(hidden, lambda, ridge)?;
+    let mut gate = Tokens::joined(folds.iter()).fit(ask, ridge)?;
     gate.bias[1] -= bar.score;
     let probabilities: Vec<f32> = scores.iter().map(|score| probability(score - bar.score)).collect();
     gate.table = table(&probabilities);
@@ -66,19 +78,22 @@ pub(crate) fn cross_fitted(folds: &[Tokens], hidden: usize, lambda: f64) -> Resu
 
 impl Training<'_> {
     pub(super) fn fit_gate(&self) -> Result<Option<Gate>> {
-        let (hidden, lambda) = (self.job.shape.hidden, self.job.settings.lambda);
+        // What others gain says nothing of a network without a memory.
+        let prior = self.starter.as_ref().filter(|_| self.data.memory().is_some());
+        let prior = prior.and_then(|starter| starter.gate.as_ref());
+        let ask = Ask { hidden: self.job.shape.hidden, lambda: self.job.settings.lambda, prior };
         if !self.job.variant.gated() {
             return Ok(None);
         }
         if self.job.settings.cross_fit {
             let folds: Vec<Tokens> = (0..self.folds()).map(|fold| self.tokens(|f| f == fold)).collect();
-            return cross_fitted(&folds, hidden, lambda);
+            return cross_fitted(&folds, ask);
         }
         let [_, ridge, ..] = RIDGES;
         if self.gains.iter().all(|g| *g == 0.0) {
             return Ok(None);
         }
-        self.tokens(|_| true).fit(hidden, lambda, ridge).map(Some)
+        self.tokens(|_| true).fit(ask, ridge).map(Some)
     }
 
     fn tokens(&self, wanted: impl Fn(u64) -> bool) -> Tokens {

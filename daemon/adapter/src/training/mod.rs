@@ -19,9 +19,10 @@ use crate::job::{Job, Part, Settings, Turn};
 use crate::memory::rows_of;
 use crate::optimiser::AdamW;
 use crate::side::SideNetwork;
+use crate::starter::Starter;
 pub(crate) use candidates::automatic;
 use data::Data;
-pub use starter::starter;
+pub use starter::People;
 
 /// Epochs without a better one after which a stage ends.
 const PATIENCE: u64 = 6;
@@ -78,6 +79,7 @@ struct Best {
 pub struct Training<'a> {
     job: &'a Job,
     head: &'a Head,
+    starter: Option<Starter>,
     data: Data<'a>,
     network: SideNetwork,
     optimiser: AdamW,
@@ -114,13 +116,18 @@ impl<'a> Training<'a> {
         if (head.hidden(), head.vocab()) != (job.shape.hidden, job.shape.vocab) {
             return Err(AdapterError::Shape("the head is of another backbone than the job".into()));
         }
-        let data = Data::new(job, head, tell)?;
+        let starter = job.starter.as_deref().map(Starter::from_bytes).transpose()?;
+        if starter.as_ref().is_some_and(|starter| starter.hidden() != job.shape.hidden) {
+            return Err(AdapterError::Shape("the starter is of another backbone than the job".into()));
+        }
+        let data = Data::new(job, head, starter.as_ref(), tell)?;
         let network = newborn(job)?;
         let optimiser = AdamW::new(&network);
         let gains = vec![0.0; data.train_tokens()];
         Ok(Self {
             job,
             head,
+            starter,
             data,
             network,
             optimiser,

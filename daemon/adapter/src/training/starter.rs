@@ -1,51 +1,109 @@
-//! The starter: what a device uses before it has trained anything of its own. Gate and mixer are fitted on other people's
-//! conversations, the network is a newborn, and the memory is empty: nothing personal is in it (method, section 8).
+//! Fits a starter to many people, each measured on conversations that only their others speak for.
 
-use super::gating::{Tokens, cross_fitted};
+use super::gating::{Ask, Tokens, cross_fitted};
 use super::read::read;
-use crate::adapter::Adapter;
-use crate::error::Result;
+use crate::error::{AdapterError, Result};
 use crate::head::Head;
 use crate::job::{Part, Turn};
-use crate::memory::{Memory, Mixed, Rows, Sample, fit, rows_of};
-use crate::side::{Shape, SideNetwork};
-use crate::variant::Variant;
+use crate::memory::{Mixed, Mixer, Sample, fit, rows_of};
+use crate::starter::Starter;
 
 /// Folds of people.
 const FOLDS: usize = 4;
 
-/// Fits a starter on the turns of many people. A person's turns are remembered; those whose part is not
-/// [`Part::Train`] are also measured, against the person's other conversations. They must be ones that the backbone was
-/// not trained on: what it knows by heart no memory can make better.
-///
-/// # Errors
-/// When tensor arithmetic fails.
-pub fn starter(people: &[Vec<Turn>], head: &Head, shape: Shape, lambda: f64) -> Result<Option<Adapter>> {
-    let mut measured: Vec<(usize, &Turn, Vec<f32>, Vec<Option<Sample>>)> = Vec::new();
-    for (number, turns) in people.iter().enumerate() {
-        let rows = rows_of(shape.hidden, turns);
-        for turn in turns.iter().filter(|turn| turn.part != Part::Train) {
-            let found = read(turn, head, Some(&rows), None)?;
-            measured.push((number, turn, found.base, found.samples));
-        }
-    }
-    let samples: Vec<&Sample> = measured.iter().flat_map(|(.., samples)| samples.iter().flatten()).collect();
-    if samples.is_empty() {
-        return Ok(None);
-    }
-    let mixer = fit(&samples);
-    let mut folds = vec![Tokens::default(); FOLDS];
-    for (number, turn, base, samples) in &measured {
-        let Some(fold) = folds.get_mut(number % FOLDS) else { continue };
-        turn.states.z_into(0..turn.targets.len(), &mut fold.z);
-        for ((target, base), sample) in turn.targets.iter().zip(base).zip(samples) {
+/// What is known of the people of a starter, one after the other.
+#[derive(Default)]
+pub struct People {
+    people: usize,
+    measured: Vec<Measured>,
+}
+
+/// A measured turn.
+struct Measured {
+    /// Number of who said it.
+    person: usize,
+    weight: f32,
+    targets: Vec<u32>,
+    /// n x H.
+    z: Vec<f32>,
+    /// Base's log-probability of every target.
+    base: Vec<f32>,
+    /// The rows near each.
+    samples: Vec<Option<Sample>>,
+}
+
+impl Measured {
+    /// D of every token: what the memory gains there, in nats.
+    fn gains(&self, mixer: &Mixer) -> impl Iterator<Item = f64> {
+        self.targets.iter().zip(&self.base).zip(&self.samples).map(|((target, base), sample)| {
             let mixed = sample.as_ref().map_or_else(Mixed::default, |sample| mixer.mix(&sample.near));
             let fused = (1.0 - mixed.m) * base.exp() + mixed.m * mixed.share(*target);
-            fold.gain.push(f64::from(fused.max(f32::MIN_POSITIVE).ln() - base));
-            fold.weight.push(f64::from(turn.weight));
-        }
+            f64::from(fused.max(f32::MIN_POSITIVE).ln() - base)
+        })
     }
-    let gate = cross_fitted(&folds, shape.hidden, lambda)?;
-    let memory = Memory { rows: Rows::new(shape.hidden), mixer };
-    Ok(Some(Adapter::of(SideNetwork::birth(shape, 0)?, Variant::Spa, gate, Some(memory))))
+}
+
+impl People {
+    /// Adds a person. All that was said is remembered; turns whose part is not [`Part::Train`] are measured too, against
+    /// the person's other conversations. These should be ones that the backbone was not trained on: what it knows by
+    /// heart no memory can predict better.
+    ///
+    /// # Errors
+    /// [`AdapterError::Shape`] when states do not match the head.
+    pub fn add(&mut self, turns: &[Turn], head: &Head) -> Result<()> {
+        let rows = rows_of(head.hidden(), turns);
+        for turn in turns.iter().filter(|turn| turn.part != Part::Train) {
+            let found = read(turn, head, Some(&rows), None)?;
+            let mut z = Vec::new();
+            turn.states.z_into(0..turn.targets.len(), &mut z);
+            self.measured.push(Measured {
+                person: self.people,
+                weight: turn.weight,
+                targets: turn.targets.clone(),
+                z,
+                base: found.base,
+                samples: found.samples,
+            });
+        }
+        self.people += 1;
+        Ok(())
+    }
+
+    /// Tokens that are measured.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.measured.iter().map(|m| m.targets.len()).sum()
+    }
+
+    /// Mean loss in nats per token of base, and with the memory of a starter open everywhere.
+    #[must_use]
+    pub fn nll(&self, starter: &Starter) -> (f64, f64) {
+        let tokens = self.tokens().max(1) as f64;
+        let gained: f64 = self.measured.iter().flat_map(|m| m.gains(&starter.mixer)).sum();
+        let base = self.measured.iter().flat_map(|m| &m.base).map(|l| -f64::from(*l)).sum::<f64>() / tokens;
+        (base, base - gained / tokens)
+    }
+
+    /// The starter of these people for the backbone `model` of `hidden` values.
+    ///
+    /// # Errors
+    /// [`AdapterError::Nothing`] when nobody has two conversations of which one is measured.
+    pub fn starter(&self, model: &str, hidden: usize, lambda: f64) -> Result<Starter> {
+        let samples: Vec<&Sample> = self.measured.iter().flat_map(|m| m.samples.iter().flatten()).collect();
+        if samples.is_empty() {
+            return Err(AdapterError::Nothing(
+                "nobody has two conversations of which one is measured".into(),
+            ));
+        }
+        let mixer = fit(&samples, Mixer::default());
+        let mut folds = vec![Tokens::default(); FOLDS];
+        for measured in &self.measured {
+            let Some(fold) = folds.get_mut(measured.person % FOLDS) else { continue };
+            fold.z.extend_from_slice(&measured.z);
+            fold.gain.extend(measured.gains(&mixer));
+            fold.weight.extend(std::iter::repeat_n(f64::from(measured.weight), measured.targets.len()));
+        }
+        let gate = cross_fitted(&folds, Ask { hidden, lambda, prior: None })?;
+        Ok(Starter { model: model.to_owned(), hidden, mixer, gate })
+    }
 }

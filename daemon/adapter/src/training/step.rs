@@ -280,7 +280,7 @@ mod tests {
         };
         let settings = Settings { candidates, ..Settings::default() };
         let turns = vec![turn(1.0, 1), turn(0.5, 2)];
-        Job { shape: SHAPE, variant: Variant::Spa, settings, turns, parent: None, seed: 1 }
+        Job { shape: SHAPE, variant: Variant::Spa, settings, turns, parent: None, starter: None, seed: 1 }
     }
 
     /// Both turns; some votes are for the target, some are not, one has no say.
