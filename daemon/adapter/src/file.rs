@@ -108,6 +108,13 @@ impl<'a> File<'a> {
         }
     }
 
+    /// Length of a matrix' rows, at least 1.
+    pub(crate) fn columns(&self, name: &str) -> Result<usize> {
+        let view = self.tensors.tensor(name).map_err(|error| self.damaged(error))?;
+        let columns = view.shape().last().copied().filter(|n| *n > 0);
+        columns.ok_or_else(|| self.damaged(format!("{name} has another shape")))
+    }
+
     /// The gate, if there is one.
     pub(crate) fn gate(&self, hidden: usize) -> Result<Option<Gate>> {
         if !self.has("gate.weight") {

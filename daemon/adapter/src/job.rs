@@ -17,6 +17,10 @@ pub enum Part {
     EarlyStop,
     /// It measures, and nothing else.
     HeldOut,
+    /// Text of the backbone itself, nobody's lesson: networks and gate are fitted on it like on a lesson, which keeps them
+    /// near base where there is nothing to gain, but no memory holds it. A token that base drew loses the divergence of base
+    /// and fused on average, so that its plain loss is the anchor of the method's section 5.
+    Generic,
 }
 
 /// Weight from which a turn is the person's word: said, edited, approved or imported.
@@ -40,10 +44,15 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Whether it is remembered and measures; an unrated reply, which the model wrote, does neither.
+    /// Whether it is remembered and measures; what the model wrote, an unrated reply or generic text, does neither.
     #[must_use]
     pub fn judged(&self) -> bool {
-        self.weight >= JUDGED
+        self.weight >= JUDGED && self.part != Part::Generic
+    }
+
+    /// Whether networks and gate are fitted on it.
+    pub(crate) fn trains(&self) -> bool {
+        matches!(self.part, Part::Train | Part::Generic) && self.weight > 0.0 && !self.targets.is_empty()
     }
 }
 
@@ -257,6 +266,7 @@ impl Job {
                 0 => Part::Train,
                 1 => Part::EarlyStop,
                 2 => Part::HeldOut,
+                3 => Part::Generic,
                 _ => return Err(r.damaged("an unknown part")),
             };
             let weight = r.real()? as f32;

@@ -40,7 +40,7 @@ pub use job::{Job, Objective, Part, Settings, Turn};
 pub use memory::Mixed;
 pub use promotion::{Bar, Comparison, ENOUGH_TURNS, Pair, Verdict, compare, decide, pairs};
 pub use side::Shape;
-pub use starter::Starter;
+pub use starter::{Generic, Starter};
 pub use training::{Candidate, People, Progress, Tell, Training};
 pub use variant::Variant;
 

@@ -3,11 +3,12 @@
 
 use crate::adapter::Adapter;
 use crate::error::Result;
-use crate::file::{File, Tensors};
+use crate::file::{File, Tensors, words};
 use crate::gate::Gate;
 use crate::memory::{Memory, Mixer, Rows};
 use crate::side::{Shape, SideNetwork};
 use crate::variant::Variant;
+use safetensors::tensor::Dtype;
 
 const FORMAT: &str = "aside-starter-1";
 const WHAT: &str = "the starter of this backbone";
@@ -20,6 +21,16 @@ pub struct Starter {
     pub(crate) hidden: usize,
     pub(crate) mixer: Mixer,
     pub(crate) gate: Option<Gate>,
+    pub(crate) generic: Generic,
+}
+
+/// Text that the backbone wrote by itself, with nobody's words in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Generic {
+    /// Token ids, sequences of equal length.
+    pub sequences: Vec<Vec<u32>>,
+    /// Tokens at the beginning of each that it was given.
+    pub context: usize,
 }
 
 impl Starter {
@@ -41,6 +52,12 @@ impl Starter {
         self.gate.as_ref()
     }
 
+    /// Text of the backbone, for anchors and for measuring.
+    #[must_use]
+    pub fn generic(&self) -> &Generic {
+        &self.generic
+    }
+
     /// An adapter of it: a newborn network and a memory without rows, which opens nothing before it has some.
     ///
     /// # Errors
@@ -60,6 +77,12 @@ impl Starter {
         if let Some(gate) = &self.gate {
             file.gate(gate);
         }
+        let Generic { sequences, context } = &self.generic;
+        if let Some(first) = sequences.first() {
+            let words = sequences.iter().flatten().flat_map(|id| id.to_le_bytes()).collect();
+            file.put("generic.tokens", Dtype::U32, &[sequences.len(), first.len()], words);
+            file.put("generic.context", Dtype::U32, &[1], (*context as u32).to_le_bytes().to_vec());
+        }
         file.finish(WHAT, format!("{FORMAT} {} {}", self.hidden, self.model))
     }
 
@@ -73,8 +96,23 @@ impl Starter {
         let about = about.and_then(|(hidden, model)| Some((hidden.parse().ok()?, model.to_owned())));
         let (hidden, model) = about.ok_or_else(|| file.damaged("it does not say what it is"))?;
         let mixer = file.mixer()?.ok_or_else(|| file.damaged("it has no mixer"))?;
-        Ok(Self { model, hidden, mixer, gate: file.gate(hidden)? })
+        Ok(Self { model, hidden, mixer, gate: file.gate(hidden)?, generic: read_generic(&file)? })
     }
+}
+
+fn read_generic(file: &File<'_>) -> Result<Generic> {
+    if !file.has("generic.tokens") {
+        return Ok(Generic::default());
+    }
+    let ids = |name: &str| -> Result<Vec<u32>> {
+        Ok(words(file.part(name, Dtype::U32)?).map(u32::from_le_bytes).collect())
+    };
+    let (tokens, length) = (ids("generic.tokens")?, file.columns("generic.tokens")?);
+    let context = ids("generic.context")?.first().map_or(0, |n| *n as usize);
+    if context == 0 || context >= length {
+        return Err(file.damaged("its generic text has no beginning"));
+    }
+    Ok(Generic { sequences: tokens.chunks_exact(length).map(<[u32]>::to_vec).collect(), context })
 }
 
 #[cfg(test)]
@@ -84,7 +122,9 @@ mod tests {
     #[test]
     fn bytes_come_back_and_damage_is_noticed() {
         let gate = Gate { weight: vec![0.5; 64], bias: [0.0, 1.0], threshold: 0.5, table: vec![(0.5, 0.4)] };
-        let starter = Starter { model: "ab12".into(), hidden: 32, mixer: Mixer::default(), gate: Some(gate) };
+        let generic = Generic { sequences: vec![vec![2, 92, 7], vec![2, 92, 8]], context: 2 };
+        let (model, mixer) = ("ab12".into(), Mixer::default());
+        let starter = Starter { model, hidden: 32, mixer, gate: Some(gate), generic };
         let bytes = starter.to_bytes().unwrap();
         assert_eq!(Starter::from_bytes(&bytes).unwrap(), starter);
         for cut in [0, 7, 8, 100, bytes.len() - 1] {

@@ -52,7 +52,7 @@ fn try_begin(vault: &Vault, kit: &Kit) -> Result<bool, String> {
     let turns = job::turns(kit.layout(), &newest).map_err(|e| why(&e))?;
     // Nothing of it was fitted to this person and a conversation's own rows do not vote: every turn is one it never saw.
     let measured = pairs(&adapter, None, kit.head(), turns.iter().map(|t| (t, false)), LAMBDA);
-    let comparison = compare(&measured.map_err(|e| why(&e))?, 0);
+    let comparison = compare(&measured.map_err(|e| why(&e))?, &[], 0);
     if decide(&comparison, Bar::Sure) != Verdict::Promote {
         tracing::debug!(turns = comparison.turns, upper = comparison.upper, "the starter does not pay yet");
         return Ok(false);

@@ -105,7 +105,19 @@ fn first_state(window: &Window) -> usize {
 async fn fetch(link: &Link, kit: &Kit, ids: &[u32], window: &Window) -> Result<Vec<u8>, EncodeError> {
     let tokens =
         ids.get(window.tokens.start..window.tokens.end.saturating_sub(1)).ok_or(EncodeError::States)?;
-    let from = first_state(window) - window.tokens.start;
+    of_tokens(link, kit, tokens, first_state(window) - window.tokens.start).await
+}
+
+/// The states of `tokens` from position `from` on.
+///
+/// # Errors
+/// [`EncodeError::Link`] and [`EncodeError::States`].
+pub(super) async fn of_tokens(
+    link: &Link,
+    kit: &Kit,
+    tokens: &[u32],
+    from: usize,
+) -> Result<Vec<u8>, EncodeError> {
     let body = proto::Encode { tokens: tokens.to_vec(), from: from as u32 };
     let mut exchange = link.open(request::Body::Encode(body)).await?;
     let bytes = kit.layout().bytes();

@@ -7,7 +7,7 @@ use aside_cloud_api::link::LinkError;
 use aside_daemon_api::fault::Fault;
 use aside_daemon_api::proto::LearningState;
 
-use super::encode::{EncodeError, EncodedTurn, encode};
+use super::encode::{self, EncodeError, EncodedTurn, encode};
 use super::import::{Line, Role};
 use super::sink::Sink;
 use super::{Context, replay};
@@ -50,23 +50,46 @@ async fn under(
     lines: &[Line],
     have: &[EncodedTurn],
 ) -> Result<Option<Vec<EncodedTurn>>, Fault> {
-    let cloud = &context.cloud;
     let mut tries = 1;
     loop {
-        let Connected { link, kit, .. } = cloud.connected(PATIENCE).await?;
+        let Connected { link, kit, .. } = context.cloud.connected(PATIENCE).await?;
         match encode(&link, &kit, lines, have).await {
             Ok(turns) => return Ok(Some(turns)),
             Err(EncodeError::Template(why)) => {
                 tracing::info!(why, "a conversation is passed over");
                 return Ok(None);
             }
-            Err(EncodeError::Link(error)) if tries < TRIES && passing(&error) => {
-                tries += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(EncodeError::Link(error)) => return Err(link_fault(&error)),
-            Err(error @ EncodeError::States) => return Err(Fault::internal(error.to_string())),
+            Err(error) => again(error, &mut tries).await?,
         }
+    }
+}
+
+/// The states that predict `tokens` from the one after position `from` on.
+///
+/// # Errors
+/// Those of the cloud.
+pub(super) async fn of_tokens(context: &Context, tokens: &[u32], from: usize) -> Result<Vec<u8>, Fault> {
+    let before = tokens.get(..tokens.len().saturating_sub(1)).unwrap_or_default();
+    let mut tries = 1;
+    loop {
+        let Connected { link, kit, .. } = context.cloud.connected(PATIENCE).await?;
+        match encode::of_tokens(&link, &kit, before, from).await {
+            Ok(states) => return Ok(states),
+            Err(error) => again(error, &mut tries).await?,
+        }
+    }
+}
+
+/// Waits for another try where one may end better.
+async fn again(error: EncodeError, tries: &mut u32) -> Result<(), Fault> {
+    match error {
+        EncodeError::Link(error) if *tries < TRIES && passing(&error) => {
+            *tries += 1;
+            tokio::time::sleep(PAUSE).await;
+            Ok(())
+        }
+        EncodeError::Link(error) => Err(link_fault(&error)),
+        error => Err(Fault::internal(error.to_string())),
     }
 }
 

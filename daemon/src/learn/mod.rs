@@ -7,6 +7,7 @@ mod encode;
 mod fetch;
 mod forget;
 mod frame;
+pub mod generic;
 mod guard;
 mod import;
 mod intake;

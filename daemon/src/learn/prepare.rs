@@ -11,7 +11,7 @@ use super::child::head_frame;
 use super::memory::RememberError;
 use super::report::Numbers;
 use super::trainer::Trained;
-use super::{Context, job, memory, replay};
+use super::{Context, generic, job, memory, replay};
 use crate::kit::Kit;
 use crate::vault::{Checkpoint, Vault};
 
@@ -79,7 +79,9 @@ fn made(
         return Ok(None);
     }
     let tokens = lessons.iter().map(|l| l.targets.len() as u64).sum();
-    let job = job::job(kit, &lessons, variant, seed, budget)?.to_bytes();
+    let mut job = job::job(kit, &lessons, variant, seed, budget)?;
+    job.turns.extend(generic::beside(&generic::turns::<RememberError>(vault, kit)?, &job.turns));
+    let job = job.to_bytes();
     let id = digest(&SHA256, &job).as_ref().to_vec();
     let head = head_frame(kit.vocab(), kit.hidden(), kit.head_rows());
     let rows = replay::remembered(&sizes, seen).difference(&chosen).copied().collect();

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use aside_adapter::{Adapter, Bar, LAMBDA, Verdict, compare, decide, pairs};
+use aside_adapter::{Adapter, Bar, LAMBDA, Verdict, compare, decide, pairs as score};
 use aside_daemon_api::fault::{Fault, codes};
 
+use super::memory::RememberError;
 use super::report::Compared;
-use super::{Context, job, memory, replay};
+use super::{Context, generic, job, memory, replay};
 use crate::kit::Kit;
 use crate::vault::Decision;
 
@@ -44,9 +45,13 @@ pub(super) async fn decide_on(
         let turns = job::turns(kit.layout(), &held_out).map_err(|e| why(&e))?;
         let trained = found.as_ref().map_or(0, |(row, _)| row.watermark);
         let known = held_out.iter().filter(|l| !l.targets.is_empty()).map(|l| l.id <= trained);
-        let pairs = pairs(&candidate, in_use.as_ref(), kit.head(), turns.iter().zip(known), LAMBDA);
+        let pairs = score(&candidate, in_use.as_ref(), kit.head(), turns.iter().zip(known), LAMBDA);
         let pairs = pairs.map_err(|e| why(&e))?;
-        let comparison = compare(&pairs, 0);
+        let generic =
+            generic::measuring(&generic::turns::<RememberError>(&vault, &kit).map_err(|e| why(&e))?);
+        let generic = generic.iter().map(|turn| (turn, true));
+        let generic = score(&candidate, in_use.as_ref(), kit.head(), generic, LAMBDA);
+        let comparison = compare(&pairs, &generic.map_err(|e| why(&e))?, 0);
         let verdict = decide(&comparison, bar);
         let numbers = serde_json::to_string(&Compared::from(&comparison)).map_err(|e| e.to_string())?;
         let by = if bar == Bar::Sure { "idle" } else { "you" };

@@ -77,6 +77,7 @@ pub(super) struct Compared {
     pub(super) difference: f64,
     pub(super) upper: f64,
     pub(super) earlier: f64,
+    pub(super) generic: f64,
 }
 
 impl From<&Comparison> for Compared {
@@ -87,6 +88,7 @@ impl From<&Comparison> for Compared {
             difference: c.difference,
             upper: c.upper,
             earlier: c.earlier,
+            generic: c.generic,
         }
     }
 }

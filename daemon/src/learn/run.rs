@@ -13,7 +13,7 @@ use super::prepare::{Prepared, complete, prepare};
 use super::promote::decide_on;
 use super::sink::Sink;
 use super::trainer::{Event, Order, TrainError, Trained, train};
-use super::{Context, fetch, guard, intake, shown};
+use super::{Context, fetch, generic, guard, intake, shown};
 use crate::faults::blocking;
 use crate::kit::Kit;
 use crate::vault::{AdapterRow, Checkpoint, Decision, NewAdapter};
@@ -61,6 +61,7 @@ async fn train_and_decide(
     if let Some(why) = nothing_new(context, &kit, variant, request.seed, bar).await? {
         return Ok(LearnDone { why, refused, ..LearnDone::default() });
     }
+    generic::fetch(context, &kit).await?;
     let prepared = prepare(context, Arc::clone(&kit), variant, request.seed, bar).await?;
     let Some(prepared) = prepared else {
         let mut why = "there is no lesson yet; chat a little, or name a file".to_owned();

@@ -57,6 +57,7 @@ pub(crate) fn decision(row: &DecisionRow) -> AdapterDecision {
         difference: numbers.difference,
         upper: numbers.upper,
         earlier: numbers.earlier,
+        generic: numbers.generic,
     }
 }
 

@@ -3,16 +3,33 @@
 
 mod people;
 
-use aside_adapter::{LAMBDA, Part, People, Turn};
+use aside_adapter::{Generic, LAMBDA, Part, People, Turn};
 use aside_cloud_api::codec::States;
 
 pub use people::{Public, Talk, people};
 
-use crate::kit::{Kit, KitError, Said};
-use crate::learn::windows;
+use crate::kit::{Kit, KitError, Message, Said};
+use crate::learn::{generic, windows};
 
 /// Tokens that are measured at most.
 const MEASURED: usize = 40_000;
+/// Sequences of generic text, and tokens of each that the backbone writes.
+const GENERIC: [usize; 2] = [32, 128];
+
+/// A backbone in this process.
+pub trait Engine {
+    /// The states of the positions of `tokens`, quantised as on the wire.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn states(&mut self, tokens: &[u32]) -> Result<States, String>;
+
+    /// `prefix` and `length` tokens more, drawn from the backbone as it is; the same seed draws the same.
+    ///
+    /// # Errors
+    /// What the engine says.
+    fn sample(&mut self, prefix: &[u32], length: usize, seed: u64) -> Result<Vec<u32>, String>;
+}
 
 /// Why nothing was prepared.
 #[derive(Debug, thiserror::Error)]
@@ -43,35 +60,43 @@ pub struct Prepared {
     pub open_rate: Option<f32>,
 }
 
-/// Learns the starter of a backbone. `forward` gives the states of a window's positions; `tell` hears how many people
-/// are done.
+/// Learns the starter of a backbone; `tell` hears how many people are done.
 ///
 /// # Errors
 /// [`PrepareError`].
 pub fn prepare(
     kit: &Kit,
     public: &Public,
-    mut forward: impl FnMut(&[u32]) -> Result<States, String>,
+    engine: &mut dyn Engine,
     mut tell: impl FnMut(usize),
 ) -> Result<Prepared, PrepareError> {
+    tell(0);
+    let text = write(kit, engine)?;
+    let generic = generic_turns(&text, engine)?;
     let mut found = People::default();
     let mut done = 0;
     for talks in public.people.values() {
         if found.tokens() >= MEASURED {
             break;
         }
-        tell(done);
         let mut said = Vec::new();
         for (number, talk) in (0..).zip(talks) {
             let part = if talk.measured { Part::HeldOut } else { Part::Train };
-            let turns = turns(kit, number, &talk.lines, |_| true, |tokens| forward(tokens))?;
+            let turns = turns(kit, number, &talk.lines, |_| true, |tokens| engine.states(tokens))?;
             said.extend(turns.into_iter().map(|turn| Turn { part, ..turn }));
         }
+        // As much as a training of these would see; each person meets other sequences.
+        let measured: Vec<Turn> = said.iter().filter(|turn| turn.part != Part::Train).cloned().collect();
+        let training: Vec<Turn> =
+            measured.into_iter().map(|turn| Turn { part: Part::Train, ..turn }).collect();
+        let mut others = generic.clone();
+        others.rotate_left(done % generic.len().max(1));
+        said.extend(generic::beside(&others, &training));
         found.add(&said, kit.head())?;
         done += 1;
+        tell(done);
     }
-    tell(done);
-    let starter = found.starter(kit.model(), kit.hidden(), LAMBDA)?;
+    let starter = found.starter(kit.model(), kit.hidden(), LAMBDA, text)?;
     let open_rate = starter.gate().map(|gate| gate.table.first().map_or(0.0, |(_, rate)| *rate));
     Ok(Prepared {
         nll: found.nll(&starter),
@@ -80,6 +105,37 @@ pub fn prepare(
         tokens: found.tokens(),
         open_rate,
     })
+}
+
+/// What the backbone writes by itself where a user's turn begins.
+fn write(kit: &Kit, engine: &mut dyn Engine) -> Result<Generic, PrepareError> {
+    let encoded = kit.encode_conversation(&[Message::new("user", "Hi")])?;
+    let context = encoded.spans.first().map_or(0, |span| span.start).max(1);
+    let prefix = encoded.ids.get(..context).unwrap_or_default();
+    let [count, length] = GENERIC;
+    let length = length.min(kit.window().saturating_sub(context));
+    let sequences = (0..count as u64).map(|seed| engine.sample(prefix, length, seed));
+    let sequences = sequences.collect::<Result<_, _>>().map_err(PrepareError::Engine)?;
+    Ok(Generic { sequences, context })
+}
+
+/// Generic text with its states.
+///
+/// # Errors
+/// [`PrepareError::Engine`].
+pub fn generic_turns(text: &Generic, engine: &mut dyn Engine) -> Result<Vec<Turn>, PrepareError> {
+    let wrong = |why: String| PrepareError::Engine(why);
+    let mut out = Vec::new();
+    for (number, sequence) in text.sequences.iter().enumerate() {
+        let before = sequence.get(..sequence.len().saturating_sub(1)).unwrap_or_default();
+        let states = engine.states(before).map_err(wrong)?;
+        let layout = states.layout();
+        let from = text.context.saturating_sub(1) * layout.bytes();
+        let bytes = states.bytes().get(from..).unwrap_or_default().to_vec();
+        let states = States::new(layout, bytes).map_err(|error| wrong(error.to_string()))?;
+        out.push(generic::turn(number, sequence, text.context, states));
+    }
+    Ok(out)
 }
 
 /// The turns of one conversation that are `wanted` by number, with states of an engine in this process, quantised as on

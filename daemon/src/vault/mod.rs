@@ -116,6 +116,19 @@ impl Vault {
         self.write("meta", |t| put_meta(t, key, value))
     }
 
+    /// Drops small values whose names begin with `family`, but not those that begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn keep_meta(&self, family: &str, prefix: &str) -> Result<()> {
+        self.write("meta", |t| {
+            let query =
+                "DELETE FROM meta WHERE substr(key, 1, length(?1)) = ?1 AND substr(key, 1, length(?2)) <> ?2";
+            t.execute(query, [family, prefix])?;
+            Ok(())
+        })
+    }
+
     /// Commits so far and the hash over them.
     ///
     /// # Errors

@@ -7,20 +7,22 @@ use aside_adapter::{
     Adapter, Bar, Job, LAMBDA, Objective, Part, Settings, Training, Turn, Variant, Verdict, compare, decide,
     evaluate, gate_scores, pairs,
 };
-use aside_daemon::kit::Kit;
+use aside_daemon::learn::generic;
 
 use crate::Fallible;
 use crate::results::{Numbers, Row};
+use crate::states::Encoder;
 
 /// The product: network and memory.
 pub(crate) const BOTH: &str = "both";
 /// The product with `learning.budget = 0.5`.
 pub(crate) const HALF: &str = "both, budget 50 %";
 /// Parts and alternatives, each one switch away from the product.
-pub(crate) const SWITCHES: [&str; 7] = [
+pub(crate) const SWITCHES: [&str; 8] = [
     "memory",
     "network",
     "no starter",
+    "no generic text",
     "not joint",
     "expected loss",
     "straight side training",
@@ -38,17 +40,19 @@ pub(crate) struct How {
     pub(crate) settings: Settings,
     /// Gate and mixer begin from the backbone's starter.
     pub(crate) starter: bool,
+    /// A tenth of generic text beside the lessons.
+    pub(crate) generic: bool,
 }
 
 impl Default for How {
     fn default() -> Self {
-        Self { settings: Settings::of(Variant::Spa), starter: true }
+        Self { settings: Settings::of(Variant::Spa), starter: true, generic: true }
     }
 }
 
 /// How an arm is trained.
 fn how(arm: &str) -> How {
-    How { settings: settings(arm), starter: arm != "no starter" }
+    How { settings: settings(arm), starter: arm != "no starter", generic: arm != "no generic text" }
 }
 
 fn settings(arm: &str) -> Settings {
@@ -66,45 +70,51 @@ fn settings(arm: &str) -> Settings {
 }
 
 /// Trains an arm on lessons.
-pub(crate) fn train(kit: &Kit, arm: &str, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
+pub(crate) fn train(at: &Encoder, arm: &str, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
     if arm == STARTER {
-        let mut adapter = kit.starter().ok_or("the backbone has no starter")?.adapter(kit.shape())?;
+        let mut adapter = at.kit.starter().ok_or("the backbone has no starter")?.adapter(at.kit.shape())?;
         adapter.remember(turns);
         return Ok(adapter);
     }
-    train_with(kit, how(arm), turns, seed)
+    train_with(at, how(arm), turns, seed)
 }
 
 /// Trains in a given way on lessons.
-pub(crate) fn train_with(kit: &Kit, how: How, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
-    let starter = kit.starter_bytes().filter(|_| how.starter).map(<[u8]>::to_vec);
+pub(crate) fn train_with(at: &Encoder, how: How, turns: &[Turn], seed: u64) -> Fallible<Adapter> {
+    let starter = at.kit.starter_bytes().filter(|_| how.starter).map(<[u8]>::to_vec);
+    let beside = if how.generic { generic::beside(&at.generic, turns) } else { Vec::new() };
+    let all = turns.iter().cloned().chain(beside).collect();
     let job = Job {
-        shape: kit.shape(),
+        shape: at.kit.shape(),
         variant: Variant::Spa,
         settings: how.settings,
-        turns: turns.to_vec(),
+        turns: all,
         parent: None,
         starter,
         seed,
     };
-    let mut training = Training::new(&job, kit.head())?;
+    let mut training = Training::new(&job, at.kit.head())?;
     while training.step()?.is_some() {}
     Ok(training.finish()?.adapter)
 }
 
 /// Measures on unseen turns.
-pub(crate) fn measure(kit: &Kit, adapter: &Adapter, test: &[Turn]) -> Fallible<(Numbers, Numbers, Numbers)> {
+pub(crate) fn measure(
+    at: &Encoder,
+    adapter: &Adapter,
+    test: &[Turn],
+) -> Fallible<(Numbers, Numbers, Numbers)> {
     // Row ids of lessons and test conversations must not meet.
     let foreign: Vec<Turn> = test.iter().cloned().map(|t| Turn { conversation: u64::MAX, ..t }).collect();
     let part =
-        |own: bool| evaluate(Some(adapter), kit.head(), foreign.iter().filter(|t| t.own == own), LAMBDA);
+        |own: bool| evaluate(Some(adapter), at.kit.head(), foreign.iter().filter(|t| t.own == own), LAMBDA);
     let (own, replies) = (part(true)?, part(false)?);
     Ok((own.joined(replies).into(), own.into(), replies.into()))
 }
 
 /// A row of results.
 pub(crate) fn row(
-    kit: &Kit,
+    at: &Encoder,
     who: (&str, &str),
     arm: &str,
     seed: u64,
@@ -113,7 +123,7 @@ pub(crate) fn row(
     test: &[Turn],
 ) -> Fallible<Row> {
     let (adapter, seconds) = trained;
-    let (all, own, replies) = measure(kit, adapter, test)?;
+    let (all, own, replies) = measure(at, adapter, test)?;
     Ok(Row {
         kind: who.0.to_owned(),
         user: who.1.to_owned(),
@@ -123,7 +133,7 @@ pub(crate) fn row(
         all,
         own,
         replies,
-        auroc: auroc(gate_scores(adapter, kit.head(), test)?),
+        auroc: auroc(gate_scores(adapter, at.kit.head(), test)?),
         seconds,
         promoted: false,
     })
@@ -160,20 +170,20 @@ fn auroc(mut scores: Vec<(f32, f64)>) -> f64 {
 
 /// An idle machine as lessons come in: a candidate after every step, promoted by the rule. One row a step, with what
 /// is in use before (`open` holds its gated cost on the test part) and the candidate (`gated` holds its own).
-pub(crate) fn idle(kit: &Kit, who: (&str, &str), lessons: &[Turn], test: &[Turn]) -> Fallible<Vec<Row>> {
+pub(crate) fn idle(at: &Encoder, who: (&str, &str), lessons: &[Turn], test: &[Turn]) -> Fallible<Vec<Row>> {
     let mut in_use: Option<Adapter> = None;
     // Turns that were there when it was trained.
     let mut trained = 0;
     let mut rows = Vec::new();
     let foreign: Vec<Turn> = test.iter().cloned().map(|t| Turn { conversation: u64::MAX, ..t }).collect();
-    let cost = |adapter: Option<&Adapter>| evaluate(adapter, kit.head(), &foreign, LAMBDA);
+    let cost = |adapter: Option<&Adapter>| evaluate(adapter, at.kit.head(), &foreign, LAMBDA);
     for step in 1.. {
         let seen = first(lessons, step * IDLE_STEP);
         if tokens(&seen) + IDLE_STEP / 2 < step * IDLE_STEP {
             break;
         }
         let started = Instant::now();
-        let candidate = train(kit, BOTH, &seen, step as u64)?;
+        let candidate = train(at, BOTH, &seen, step as u64)?;
         let held_out: Vec<(&Turn, bool)> = (0..)
             .zip(&seen)
             .filter(|(_, t)| t.part == Part::HeldOut)
@@ -184,7 +194,11 @@ pub(crate) fn idle(kit: &Kit, who: (&str, &str), lessons: &[Turn], test: &[Turn]
         if let Some(current) = &mut current {
             current.remember(&seen.iter().skip(known(current, &seen)).cloned().collect::<Vec<_>>());
         }
-        let found = compare(&pairs(&candidate, current.as_ref(), kit.head(), held_out, LAMBDA)?, 0);
+        let drift = generic::measuring(&at.generic);
+        let drift =
+            pairs(&candidate, current.as_ref(), at.kit.head(), drift.iter().map(|t| (t, true)), LAMBDA)?;
+        let found =
+            compare(&pairs(&candidate, current.as_ref(), at.kit.head(), held_out, LAMBDA)?, &drift, 0);
         let promoted = decide(&found, Bar::Sure) == Verdict::Promote;
         let (before, after) = (cost(current.as_ref())?, cost(Some(&candidate))?);
         let all = Numbers {

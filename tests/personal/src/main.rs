@@ -61,7 +61,7 @@ enum Action {
         #[arg(long, default_value_t = usize::MAX)]
         people: usize,
         /// Settings that differ: rate, epochs, dropout, batch, kappa, candidates, joint, memory, `cross_fit`,
-        /// objective, starter
+        /// objective, starter, generic
         #[arg(value_name = "NAME=VALUE", value_parser = trial::parse)]
         settings: Vec<trial::Change>,
     },
@@ -127,7 +127,7 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
     for person in people.iter().filter(|p| p.who.0 == "persona") {
         if !results.has(person.who.1, "idle", 1) {
             let Lessons { train, test } = &person.lessons;
-            for row in arms::idle(&encoder.kit, person.who, train, test)? {
+            for row in arms::idle(encoder, person.who, train, test)? {
                 results.add(row)?;
             }
         }
@@ -149,10 +149,10 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
             let lessons = arms::first(&person.lessons.train, room);
             for (arm, how) in [(format!("first {room}"), BOTH), (format!("starter, first {room}"), STARTER)] {
                 if !results.has(person.who.1, &arm, 1) {
-                    let adapter = arms::train(&encoder.kit, how, &lessons, 1)?;
+                    let adapter = arms::train(encoder, how, &lessons, 1)?;
                     let trained = (&adapter, 0.0);
                     let test = &person.lessons.test;
-                    results.add(arms::row(&encoder.kit, person.who, &arm, 1, &lessons, trained, test)?)?;
+                    results.add(arms::row(encoder, person.who, &arm, 1, &lessons, trained, test)?)?;
                 }
             }
         }
@@ -181,7 +181,7 @@ fn one(
     seed: u64,
     results: &mut Results,
 ) -> Fallible<Option<Adapter>> {
-    let (kit, name) = (&encoder.kit, person.who.1);
+    let name = person.who.1;
     let done = results.has(name, arm, seed);
     if done {
         let kept = Some(results.adapter(name)).filter(|file| (arm, seed) == (BOTH, 1) && file.exists());
@@ -191,10 +191,10 @@ fn one(
     }
     let Lessons { train, test } = &person.lessons;
     let started = Instant::now();
-    let adapter = arms::train(kit, arm, train, seed)?;
+    let adapter = arms::train(encoder, arm, train, seed)?;
     let seconds = started.elapsed().as_secs_f64();
     if !done {
-        let row = arms::row(kit, person.who, arm, seed, train, (&adapter, seconds), test)?;
+        let row = arms::row(encoder, person.who, arm, seed, train, (&adapter, seconds), test)?;
         eprintln!("{name} {arm} {seed}: {:.2} % gated, {:.0} s", row.all.gated_percent(), seconds);
         results.add(row)?;
     }
@@ -207,7 +207,7 @@ fn one(
     }
     if arm == BOTH && !results.has(name, HALF, seed) {
         let held = Adapter::from_bytes(&adapter.to_bytes()?)?.within(0.5);
-        results.add(arms::row(kit, person.who, HALF, seed, train, (&held, seconds), test)?)?;
+        results.add(arms::row(encoder, person.who, HALF, seed, train, (&held, seconds), test)?)?;
     }
     Ok(Some(adapter))
 }
@@ -227,8 +227,16 @@ fn others(
             if own || person.who.0 != other.who.0 || results.has(person.who.1, &arm, 1) {
                 continue;
             }
-            let (kit, test) = (&encoder.kit, &person.lessons.test);
-            results.add(arms::row(kit, person.who, &arm, 1, &other.lessons.train, (adapter, 0.0), test)?)?;
+            let test = &person.lessons.test;
+            results.add(arms::row(
+                encoder,
+                person.who,
+                &arm,
+                1,
+                &other.lessons.train,
+                (adapter, 0.0),
+                test,
+            )?)?;
         }
     }
     Ok(())

@@ -24,6 +24,7 @@ fn apply(how: &mut How, (name, value): &Change) -> Fallible<()> {
     let settings = &mut how.settings;
     match name.as_str() {
         "starter" => how.starter = value.parse()?,
+        "generic" => how.generic = value.parse()?,
         "rate" => settings.rate = value.parse()?,
         "epochs" => settings.epochs = value.parse()?,
         "dropout" => settings.dropout = value.parse()?,
@@ -55,10 +56,10 @@ pub(crate) fn run(encoder: &mut Encoder, people: &[&Person], changes: &[Change])
         let started = Instant::now();
         let mut how = How::default();
         changes.iter().try_for_each(|change| apply(&mut how, change))?;
-        let adapter = arms::train_with(&encoder.kit, how, &lessons.train, 1)?;
+        let adapter = arms::train_with(encoder, how, &lessons.train, 1)?;
         let seconds = started.elapsed().as_secs_f64();
-        let (all, own, _) = arms::measure(&encoder.kit, &adapter, &lessons.test)?;
-        let (half, ..) = arms::measure(&encoder.kit, &adapter.within(0.5), &lessons.test)?;
+        let (all, own, _) = arms::measure(encoder, &adapter, &lessons.test)?;
+        let (half, ..) = arms::measure(encoder, &adapter.within(0.5), &lessons.test)?;
         let cost = all.gated + aside_adapter::LAMBDA * all.rate - all.base;
         let row = [
             all.gated_percent(),

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use aside_cloud::engine::{Backbone, Chunk, STARTER_FILE, unprepared};
 use aside_cloud_api::codec::{Layout, States};
+use aside_cloud_api::sampling::Sampler;
 use aside_daemon::kit::Kit;
-use aside_daemon::prepare::{Prepared, Public, people, prepare};
+use aside_daemon::prepare::{Engine, Prepared, Public, people, prepare};
 use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::{LearnProgress, LearningState};
 use clap::Args;
 use flate2::read::GzDecoder;
+use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::output;
@@ -39,6 +41,26 @@ pub(crate) struct Prepare {
     /// Progress and result as one object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The last event.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    file: &'a Path,
+    model: &'a str,
+    people: usize,
+    tokens: usize,
+    nll: Nll,
+    /// Null where opening never paid.
+    open_rate: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Nll {
+    base: f64,
+    open: f64,
 }
 
 impl Prepare {
@@ -102,10 +124,15 @@ impl Prepare {
     fn show(&self, kit: &Kit, prepared: &Prepared, out: &Path) -> std::io::Result<()> {
         let Prepared { people, tokens, nll: (base, open), open_rate, .. } = prepared;
         if self.json {
-            return output::json(&serde_json::json!({
-                "type": "done", "file": out, "model": kit.model(), "people": people, "tokens": tokens,
-                "nll": { "base": base, "open": open }, "open_rate": open_rate,
-            }));
+            return output::json(&Done {
+                kind: "done",
+                file: out,
+                model: kit.model(),
+                people: *people,
+                tokens: *tokens,
+                nll: Nll { base: *base, open: *open },
+                open_rate: *open_rate,
+            });
         }
         output::line(&format!("{people} people, {tokens} tokens measured"))?;
         let change = 100.0 * (open / base - 1.0);
@@ -124,14 +151,13 @@ impl Prepare {
 
 fn learn(
     kit: &Kit,
-    mut backbone: Box<dyn Backbone>,
+    backbone: Box<dyn Backbone>,
     public: &Public,
     meter: &mut Meter,
 ) -> Result<Prepared, aside_daemon::prepare::PrepareError> {
-    let layout = kit.layout();
+    let mut local = Local { backbone, layout: kit.layout() };
     let total = public.people.len() as u64;
-    let forward = |tokens: &[u32]| states(backbone.as_mut(), layout, tokens);
-    prepare(kit, public, forward, |done| {
+    prepare(kit, public, &mut local, |done| {
         let detail = format!("{done} of {total} people");
         let mut progress = LearnProgress { done: done as u64, total, detail, ..LearnProgress::default() };
         progress.set_phase(LearningState::Encoding);
@@ -140,12 +166,42 @@ fn learn(
     })
 }
 
-fn states(backbone: &mut dyn Backbone, layout: Layout, tokens: &[u32]) -> Result<States, String> {
-    let sequence = backbone.begin().map_err(|error| error.to_string())?;
-    let hidden = backbone.forward(&[Chunk { sequence, tokens }]);
-    backbone.end(sequence);
-    let hidden = hidden.map_err(|error| error.to_string())?.pop().ok_or("it gave nothing")?;
-    Ok(States::encode(layout, &hidden.taps, &hidden.z))
+/// The engine in this process.
+struct Local {
+    backbone: Box<dyn Backbone>,
+    layout: Layout,
+}
+
+impl Engine for Local {
+    fn states(&mut self, tokens: &[u32]) -> Result<States, String> {
+        let sequence = self.backbone.begin().map_err(|error| error.to_string())?;
+        let hidden = self.backbone.forward(&[Chunk { sequence, tokens }]);
+        self.backbone.end(sequence);
+        let hidden = hidden.map_err(|error| error.to_string())?.pop().ok_or("it gave nothing")?;
+        Ok(States::encode(self.layout, &hidden.taps, &hidden.z))
+    }
+
+    fn sample(&mut self, prefix: &[u32], length: usize, seed: u64) -> Result<Vec<u32>, String> {
+        let sampler = Sampler { temperature: 1.0, top_k: 0, top_p: 1.0, seed, turn: 0, attempt: 0 };
+        let sequence = self.backbone.begin().map_err(|error| error.to_string())?;
+        let mut ids = prefix.to_vec();
+        let mut written = || -> aside_cloud::engine::Result<()> {
+            let mut from = 0;
+            for index in 0..length {
+                let tokens = ids.get(from..).unwrap_or_default();
+                from = ids.len();
+                let hidden = self.backbone.forward(&[Chunk { sequence, tokens }])?;
+                let z = hidden.first().map_or(&[][..], |hidden| &hidden.z);
+                let last = z.get(z.len().saturating_sub(self.layout.hidden)..).unwrap_or_default();
+                // Gumbel noise makes logits as good as log-probabilities.
+                ids.push(sampler.choose(&self.backbone.head(last)?, index as u32));
+            }
+            Ok(())
+        };
+        let ended = written().map_err(|error| error.to_string());
+        self.backbone.end(sequence);
+        ended.map(|()| ids)
+    }
 }
 
 fn text(file: &Path) -> std::io::Result<String> {

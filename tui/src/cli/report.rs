@@ -127,6 +127,7 @@ pub(crate) struct DecisionReport {
     difference: f64,
     upper: f64,
     earlier: f64,
+    generic: f64,
 }
 
 impl From<&proto::AdapterDecision> for DecisionReport {
@@ -142,6 +143,7 @@ impl From<&proto::AdapterDecision> for DecisionReport {
             difference: d.difference,
             upper: d.upper,
             earlier: d.earlier,
+            generic: d.generic,
         }
     }
 }
@@ -162,12 +164,13 @@ pub(crate) fn decision_line(d: &proto::AdapterDecision) -> String {
         return line;
     }
     format!(
-        "{line}: {:+.4} nats per token (at most {:+.4}) on {} recent tokens of {} held-out turns; earlier ones {:+.2} %",
+        "{line}: {:+.4} nats per token (at most {:+.4}) on {} recent tokens of {} held-out turns; earlier ones {:+.2} %, generic text {:+.4} nats",
         d.difference,
         d.upper,
         d.recent_tokens,
         d.turns,
-        100.0 * d.earlier
+        100.0 * d.earlier,
+        d.generic
     )
 }
 

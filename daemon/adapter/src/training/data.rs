@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::head::Head;
-use crate::job::{Job, Part, Turn};
+use crate::job::{Job, Turn};
 use crate::memory::{Memory, Mixed, Mixer, Sample, fit, rows_of};
 use crate::rng::Rng;
 use crate::starter::Starter;
@@ -45,11 +45,7 @@ impl<'a> Data<'a> {
         starter: Option<&Starter>,
         tell: &mut Tell<'_>,
     ) -> Result<Self> {
-        let train: Vec<&Turn> = job
-            .turns
-            .iter()
-            .filter(|t| t.part == Part::Train && t.weight > 0.0 && !t.targets.is_empty())
-            .collect();
+        let train: Vec<&Turn> = job.turns.iter().filter(|t| t.trains()).collect();
         let tokens: usize = train.iter().map(|t| t.targets.len()).sum();
         let folds = if tokens < MANY_TOKENS { 2 } else { 4 };
         let fold_of = assign(&train, folds, job.seed);

@@ -6,7 +6,7 @@ use crate::error::{AdapterError, Result};
 use crate::head::Head;
 use crate::job::{Part, Turn};
 use crate::memory::{Mixed, Mixer, Sample, fit, rows_of};
-use crate::starter::Starter;
+use crate::starter::{Generic, Starter};
 
 /// Folds of people.
 const FOLDS: usize = 4;
@@ -23,6 +23,7 @@ struct Measured {
     /// Number of who said it.
     person: usize,
     weight: f32,
+    generic: bool,
     targets: Vec<u32>,
     /// n x H.
     z: Vec<f32>,
@@ -46,7 +47,7 @@ impl Measured {
 impl People {
     /// Adds a person. All that was said is remembered; turns whose part is not [`Part::Train`] are measured too, against
     /// the person's other conversations. These should be ones that the backbone was not trained on: what it knows by
-    /// heart no memory can predict better.
+    /// heart no memory can predict better. Generic turns show where nothing is to be gained.
     ///
     /// # Errors
     /// [`AdapterError::Shape`] when states do not match the head.
@@ -59,6 +60,7 @@ impl People {
             self.measured.push(Measured {
                 person: self.people,
                 weight: turn.weight,
+                generic: turn.part == Part::Generic,
                 targets: turn.targets.clone(),
                 z,
                 base: found.base,
@@ -69,26 +71,27 @@ impl People {
         Ok(())
     }
 
-    /// Tokens that are measured.
+    /// Tokens of people that are measured.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.measured.iter().map(|m| m.targets.len()).sum()
+        self.measured.iter().filter(|m| !m.generic).map(|m| m.targets.len()).sum()
     }
 
     /// Mean loss in nats per token of base, and with the memory of a starter open everywhere.
     #[must_use]
     pub fn nll(&self, starter: &Starter) -> (f64, f64) {
+        let said = || self.measured.iter().filter(|m| !m.generic);
         let tokens = self.tokens().max(1) as f64;
-        let gained: f64 = self.measured.iter().flat_map(|m| m.gains(&starter.mixer)).sum();
-        let base = self.measured.iter().flat_map(|m| &m.base).map(|l| -f64::from(*l)).sum::<f64>() / tokens;
+        let gained: f64 = said().flat_map(|m| m.gains(&starter.mixer)).sum();
+        let base = said().flat_map(|m| &m.base).map(|l| -f64::from(*l)).sum::<f64>() / tokens;
         (base, base - gained / tokens)
     }
 
-    /// The starter of these people for the backbone `model` of `hidden` values.
+    /// The starter of these people for the backbone `model` of `hidden` values, with its `generic` text.
     ///
     /// # Errors
     /// [`AdapterError::Nothing`] when nobody has two conversations of which one is measured.
-    pub fn starter(&self, model: &str, hidden: usize, lambda: f64) -> Result<Starter> {
+    pub fn starter(&self, model: &str, hidden: usize, lambda: f64, generic: Generic) -> Result<Starter> {
         let samples: Vec<&Sample> = self.measured.iter().flat_map(|m| m.samples.iter().flatten()).collect();
         if samples.is_empty() {
             return Err(AdapterError::Nothing(
@@ -104,6 +107,6 @@ impl People {
             fold.weight.extend(std::iter::repeat_n(f64::from(measured.weight), measured.targets.len()));
         }
         let gate = cross_fitted(&folds, Ask { hidden, lambda, prior: None })?;
-        Ok(Starter { model: model.to_owned(), hidden, mixer, gate })
+        Ok(Starter { model: model.to_owned(), hidden, mixer, gate, generic })
     }
 }
