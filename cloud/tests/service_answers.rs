@@ -61,8 +61,12 @@ async fn open_and_gated_sessions_that_take_the_clouds_choice_give_the_closed_ans
     values.sort_by(f32::total_cmp);
     let mut weight = vec![0.0; 2 * layout.hidden];
     weight[layout.hidden] = 1.0;
-    let gate =
-        proto::Gate { weight, bias: vec![0.0, -f32::midpoint(values[11], values[12])], threshold: 0.3 };
+    let gate = proto::Gate {
+        weight,
+        bias: vec![0.0, -f32::midpoint(values[11], values[12])],
+        threshold: 0.3,
+        budget: 1.0,
+    };
     open(&link, 3, GateMode::Gated, Some(gate.clone())).await.unwrap();
     let gated = answer(&link, generate(3, &prompt, seeded(5), 24), |p| p.choice).await.unwrap();
     assert_eq!(gated.tokens, whole);
@@ -76,6 +80,20 @@ async fn open_and_gated_sessions_that_take_the_clouds_choice_give_the_closed_ans
     for open in &gated.opened {
         assert_eq!(open.state, all.opened[open.index as usize].state);
     }
+
+    // A budget counts within an answer, and a resumed one goes on counting.
+    let wide = proto::Gate { bias: vec![0.0, 1e6], budget: 0.25, ..gate };
+    open(&link, 4, GateMode::Gated, Some(wide)).await.unwrap();
+    let held = answer(&link, generate(4, &prompt, seeded(5), 24), |p| p.choice).await.unwrap();
+    let opened: Vec<u32> = held.opened.iter().map(|p| p.index).collect();
+    assert_eq!(
+        (held.tokens.as_slice(), opened.as_slice()),
+        (&whole[..], &[0, 1, 2, 3, 4, 7, 11, 15, 19, 23][..])
+    );
+    let resumed =
+        proto::Generate { generated: whole[..10].to_vec(), opened: 6, ..generate(4, &prompt, seeded(5), 24) };
+    let resumed = answer(&link, resumed, |p| p.choice).await.unwrap();
+    assert_eq!(resumed.opened.iter().map(|p| p.index).collect::<Vec<_>>(), opened[6..]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -105,7 +105,7 @@ async fn what_breaks_the_rules_is_told_so() {
     exchange.send(request::Body::Choose(proto::Choose { index: 1, id: 3 })).unwrap();
     assert_eq!(code(exchange.next().await), fault::BAD_REQUEST);
 
-    let short = proto::Gate { weight: vec![0.0; 3], bias: vec![0.0; 2], threshold: 0.5 };
+    let short = proto::Gate { weight: vec![0.0; 3], bias: vec![0.0; 2], threshold: 0.5, budget: 0.0 };
     assert_eq!(code(open(&link, 2, GateMode::Gated, Some(short)).await), fault::BAD_REQUEST);
     assert_eq!(code(open(&link, 2, GateMode::Gated, None).await), fault::BAD_REQUEST);
     for (tokens, from, wanted) in [

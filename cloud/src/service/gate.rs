@@ -1,5 +1,6 @@
 //! The gate of a session: sigma of a position from its decoded z (method, sections 1 and 8).
 
+use aside_cloud_api::codec::budget;
 use aside_cloud_api::proto;
 
 /// What decides whether a position is open.
@@ -25,14 +26,16 @@ impl Gating {
         Ok(Self { mode, gate })
     }
 
-    /// (gate probability where a gate runs, whether the position is open); `z` has H values.
-    pub(super) fn decide(&self, z: &[f32]) -> (Option<f32>, bool) {
+    /// (gate probability where a gate runs, whether the position is open); `z` has H values, and position `index` of the
+    /// answer comes after `opened` open ones.
+    pub(super) fn decide(&self, z: &[f32], index: u32, opened: u32) -> (Option<f32>, bool) {
         match self.mode {
             proto::GateMode::Closed => (None, false),
             proto::GateMode::Open => (self.gate.as_ref().map(|g| probability(g, z)), true),
             proto::GateMode::Gated => {
-                let p = self.gate.as_ref().map(|g| (probability(g, z), g.threshold));
-                (p.map(|(p, _)| p), p.is_some_and(|(p, threshold)| p > threshold.max(0.5)))
+                let Some(gate) = &self.gate else { return (None, false) };
+                let p = probability(gate, z);
+                (Some(p), p > gate.threshold.max(0.5) && budget::allows(gate.budget, index, opened))
             }
         }
     }
@@ -52,19 +55,22 @@ mod tests {
     use super::*;
 
     fn gate(threshold: f32) -> Option<proto::Gate> {
-        Some(proto::Gate { weight: vec![0.0, 0.0, 1.0, -1.0], bias: vec![0.0, 0.5], threshold })
+        Some(proto::Gate { weight: vec![0.0, 0.0, 1.0, -1.0], bias: vec![0.0, 0.5], threshold, budget: 0.5 })
     }
 
     #[test]
     fn decides_by_mode_and_threshold() {
-        let decide =
-            |mode: proto::GateMode, gate| Gating::new(mode as i32, gate, 2).unwrap().decide(&[1.0, 0.5]);
+        let decide = |mode: proto::GateMode, gate| {
+            Gating::new(mode as i32, gate, 2).unwrap().decide(&[1.0, 0.5], 9, 3)
+        };
         let p = 1.0 / (1.0 + (-1.0f32).exp());
         assert_eq!(decide(proto::GateMode::Closed, None), (None, false));
         assert_eq!(decide(proto::GateMode::Open, None), (None, true));
         assert_eq!(decide(proto::GateMode::Open, gate(0.9)), (Some(p), true));
         assert_eq!(decide(proto::GateMode::Gated, gate(0.0)), (Some(p), true));
         assert_eq!(decide(proto::GateMode::Gated, gate(0.9)), (Some(p), false));
+        let held = Gating::new(proto::GateMode::Gated as i32, gate(0.0), 2).unwrap();
+        assert_eq!(held.decide(&[1.0, 0.5], 9, 9), (Some(p), false), "its share is used up");
     }
 
     #[test]

@@ -32,19 +32,22 @@ pub(super) struct Generation {
     index: u32,
     /// The index of an open position that waits for the device.
     open: Option<u32>,
+    /// Open positions so far.
+    opened: u32,
 }
 
 impl Generation {
     /// `pending` is what the cache lacks of prompt and chosen tokens, `length` how many these are in all, `index` how
-    /// many tokens of the answer are chosen, `last` the last of them. `Err` when nothing is left to generate.
+    /// many tokens of the answer are chosen, `last` the last of them, `opened` how many were open. `Err` when nothing is left to generate.
     pub(super) fn start(
         bounds: Bounds,
         pending: Vec<u32>,
         length: usize,
         index: u32,
         last: Option<u32>,
+        opened: u32,
     ) -> Result<Self, DoneReason> {
-        let generation = Self { bounds, pending, length, index, open: None };
+        let generation = Self { bounds, pending, length, index, open: None, opened };
         match last.map_or(After::Continue, |id| generation.after(id)) {
             After::Continue if index >= generation.bounds.max_tokens => Err(DoneReason::Length),
             After::Continue => Ok(generation),
@@ -80,6 +83,12 @@ impl Generation {
     /// The position is open: wait.
     pub(super) fn opened(&mut self) {
         self.open = Some(self.index);
+        self.opened = self.opened.saturating_add(1);
+    }
+
+    /// How many positions were open so far.
+    pub(super) fn open_before(&self) -> u32 {
+        self.opened
     }
 
     /// The device's choice; `None` when no position of that index waits.
@@ -121,19 +130,19 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_over_does_not_start() {
-        let start = |index, last| Generation::start(bounds(), vec![1], 10, index, last).err();
+        let start = |index, last| Generation::start(bounds(), vec![1], 10, index, last, 0).err();
         assert_eq!(start(0, None), None);
         assert_eq!(start(2, Some(9)), Some(DoneReason::Stop));
         assert_eq!(start(5, Some(1)), Some(DoneReason::Length));
         assert_eq!(
-            Generation::start(bounds(), vec![1], 100, 1, Some(1)).err(),
+            Generation::start(bounds(), vec![1], 100, 1, Some(1), 0).err(),
             Some(DoneReason::ContextFull)
         );
     }
 
     #[test]
     fn an_open_position_stops_everything_until_it_is_chosen() {
-        let mut g = Generation::start(bounds(), vec![1, 2, 3], 3, 0, None).unwrap();
+        let mut g = Generation::start(bounds(), vec![1, 2, 3], 3, 0, None, 0).unwrap();
         assert_eq!(g.feed(2), [1, 2]);
         assert!(!g.fed(2) && g.fed(1));
         g.opened();
@@ -152,7 +161,7 @@ mod tests {
             prompt in 1usize..50,
             choices in proptest::collection::vec((any::<bool>(), 0u32..12), 0..20),
         ) {
-            let mut g = Generation::start(bounds(), (0..prompt as u32).collect(), prompt, 0, None).unwrap();
+            let mut g = Generation::start(bounds(), (0..prompt as u32).collect(), prompt, 0, None, 0).unwrap();
             let mut emitted = 0;
             for (open, id) in choices {
                 while !g.feed(7).is_empty() {

@@ -126,7 +126,7 @@ impl Engine {
         let pending: Vec<u32> = tokens.iter().skip(cached).copied().collect();
         let prefill = pending.len() as u32;
         let bounds = Bounds { max_tokens: generate.max_tokens, stop: generate.stop, context };
-        match Generation::start(bounds, pending, tokens.len(), index, last) {
+        match Generation::start(bounds, pending, tokens.len(), index, last, generate.opened) {
             Err(reason) => outlet.send(done(reason, 0, 0, cached as u32)),
             Ok(generation) => self.answers.push(Answer {
                 outlet: outlet.clone(),

@@ -99,7 +99,10 @@ impl Engine {
         let index = answer.generation.index();
         let choice = answer.sampler.choose(&log_probs, index);
         let top = top(&log_probs, TOP);
-        let (p, open) = self.sessions.get(&answer.session).map_or((None, false), |s| s.gating.decide(&z));
+        let (p, open) = self
+            .sessions
+            .get(&answer.session)
+            .map_or((None, false), |s| s.gating.decide(&z, index, answer.generation.open_before()));
         answer.position_us += start.elapsed().as_micros() as u64;
         let cloud_us = answer.position_us as u32;
         answer.cloud_us += std::mem::take(&mut answer.position_us);

@@ -99,6 +99,7 @@ pub fn generate(session: u64, prompt: &[u32], sampling: proto::Sampling, max_tok
         sampling: Some(sampling),
         max_tokens,
         stop: vec![],
+        opened: 0,
     }
 }
 

@@ -93,12 +93,10 @@ impl Adapter {
         self.gate.as_ref()
     }
 
-    /// The same with the gate's threshold raised so that its open rate stays within `budget`, a share; 1 sets no limit.
+    /// The same with its gate held to a budget, see [`Gate::within`].
     #[must_use]
     pub fn within(mut self, budget: f32) -> Self {
-        if let Some(gate) = self.gate.as_mut().filter(|_| budget < 1.0) {
-            gate.threshold = gate.threshold.max(gate.threshold_for(budget));
-        }
+        self.gate = self.gate.map(|gate| gate.within(budget));
         self
     }
 
@@ -260,6 +258,7 @@ mod tests {
             weight: vec![0.25; 512],
             bias: [0.5, -1.0],
             threshold: 0.6,
+            budget: 1.0,
             table: vec![(0.5, 0.7), (0.9, 0.1)],
         });
         let mut rows = Rows::new(SHAPE.hidden);

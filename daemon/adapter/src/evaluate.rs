@@ -128,7 +128,8 @@ impl Evaluation {
 /// Every token of a turn, computed as it is served.
 pub(crate) fn score_turn(adapter: Option<&Adapter>, head: &Head, turn: &Turn) -> Result<Vec<Scored>> {
     let (hidden, vocab) = (head.hidden(), head.vocab());
-    let mut out = Vec::with_capacity(turn.targets.len());
+    let mut out: Vec<Scored> = Vec::with_capacity(turn.targets.len());
+    let mut opened = 0;
     for (number, targets) in turn.targets.chunks(CHUNK).enumerate() {
         let mut states = State::default();
         turn.states.decode_into(number * CHUNK..number * CHUNK + targets.len(), &mut states);
@@ -148,16 +149,18 @@ pub(crate) fn score_turn(adapter: Option<&Adapter>, head: &Head, turn: &Turn) ->
                 Some(open) => score(&logits(open), *target as usize, &mixed.unwrap_or_default()),
                 None => (base_log, base_best),
             };
-            let sigma = adapter.is_some_and(|a| opens(a, z));
+            let sigma = adapter.is_some_and(|a| opens(a, z, out.len() as u32, opened));
+            opened += u32::from(sigma);
             out.push(Scored { base: -base_log, open: -open_log, differs: base_best != open_best, sigma });
         }
     }
     Ok(out)
 }
 
-fn opens(adapter: &Adapter, z: &[f32]) -> bool {
+/// Whether a position is open, as a turn of its own counts them.
+fn opens(adapter: &Adapter, z: &[f32], index: u32, opened: u32) -> bool {
     if !adapter.variant().gated() {
         return true;
     }
-    adapter.gate().is_some_and(|gate| gate.opens(gate.probability(z)))
+    adapter.gate().is_some_and(|gate| gate.opens_at(gate.probability(z), index, opened))
 }

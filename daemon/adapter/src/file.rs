@@ -126,6 +126,7 @@ impl<'a> File<'a> {
             bias: <[f32; 2]>::try_from(self.floats("gate.bias", Some(&[2]))?)
                 .map_err(|_| self.damaged("gate.bias"))?,
             threshold: self.floats("gate.threshold", Some(&[1]))?.first().copied().unwrap_or(0.5),
+            budget: 1.0,
             table: self.floats("gate.table", None)?.chunks_exact(2).filter_map(pair).collect(),
         }))
     }

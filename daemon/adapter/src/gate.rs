@@ -2,6 +2,7 @@
 //! (section 4): convex, so that it opens exactly where the expected gain exceeds the price.
 
 use crate::error::{AdapterError, Result};
+use aside_codec::budget;
 
 /// Gains are clipped to this many nats before they weigh a token.
 const GAIN_LIMIT: f64 = 5.0;
@@ -16,6 +17,9 @@ pub struct Gate {
     pub bias: [f32; 2],
     /// Threshold of the user's budget; 0.5 and below change nothing.
     pub threshold: f32,
+    /// Largest share of open positions of an answer, whatever the threshold lets through; 1 sets no limit. Not stored: it is
+    /// the user's, not the version's.
+    pub budget: f32,
     /// Threshold -> open rate on tokens the gate was not fitted on, thresholds rising.
     pub table: Vec<(f32, f32)>,
 }
@@ -38,6 +42,22 @@ impl Gate {
     #[must_use]
     pub fn opens(&self, p: f32) -> bool {
         p > self.threshold.max(0.5)
+    }
+
+    /// The same at position `index` of an answer with `opened` open ones before it.
+    #[must_use]
+    pub fn opens_at(&self, p: f32, index: u32, opened: u32) -> bool {
+        self.opens(p) && budget::allows(self.budget, index, opened)
+    }
+
+    /// The same, held to a budget: by the threshold that kept it on tokens the gate was not fitted on, and by counting.
+    #[must_use]
+    pub fn within(mut self, budget: f32) -> Self {
+        if budget < 1.0 {
+            self.threshold = self.threshold.max(self.threshold_for(budget));
+            self.budget = budget;
+        }
+        self
     }
 
     /// The smallest threshold of the table whose open rate stays within `budget` (a share); 0.5 without a table.
@@ -196,6 +216,7 @@ fn unstandardised(solution: &[f64], mean: &[f64], inverse: &[f64]) -> Gate {
         weight: closed.chain(scaled.iter().map(|w| *w as f32)).collect(),
         bias: [0.0, bias as f32],
         threshold: 0.5,
+        budget: 1.0,
         table: Vec::new(),
     }
 }
@@ -276,13 +297,26 @@ mod tests {
     #[test]
     fn the_table_keeps_a_budget() {
         let probabilities: Vec<f32> = (0..1000).map(|i| i as f32 / 1000.0).collect();
-        let gate =
-            Gate { weight: vec![0.0; 2], bias: [0.0; 2], threshold: 0.5, table: table(&probabilities) };
+        let gate = Gate {
+            weight: vec![0.0; 2],
+            bias: [0.0; 2],
+            threshold: 0.5,
+            budget: 1.0,
+            table: table(&probabilities),
+        };
         assert_eq!(gate.threshold_for(1.0), 0.5);
         let threshold = gate.threshold_for(0.2);
         let open = probabilities.iter().filter(|p| **p > threshold).count();
         assert!((150..=200).contains(&open), "{open}");
         assert!(!gate.opens(gate.probability(&[1.0])) || gate.threshold_for(0.0) < 1.0);
         assert_eq!(gate.threshold_for(0.0), 1.0);
+        // A conversation unlike those it was calibrated on: what the threshold lets through is counted.
+        let held = gate.within(0.4);
+        let mut opened = 0;
+        for index in 0..200 {
+            opened += u32::from(held.opens_at(0.99, index, opened));
+        }
+        assert_eq!(opened, 80 + budget::AHEAD);
+        assert!(!held.opens_at(0.5, 0, 0));
     }
 }

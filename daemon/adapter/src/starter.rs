@@ -121,7 +121,13 @@ mod tests {
 
     #[test]
     fn bytes_come_back_and_damage_is_noticed() {
-        let gate = Gate { weight: vec![0.5; 64], bias: [0.0, 1.0], threshold: 0.5, table: vec![(0.5, 0.4)] };
+        let gate = Gate {
+            weight: vec![0.5; 64],
+            bias: [0.0, 1.0],
+            threshold: 0.5,
+            budget: 1.0,
+            table: vec![(0.5, 0.4)],
+        };
         let generic = Generic { sequences: vec![vec![2, 92, 7], vec![2, 92, 8]], context: 2 };
         let (model, mixer) = ("ab12".into(), Mixer::default());
         let starter = Starter { model, hidden: 32, mixer, gate: Some(gate), generic };

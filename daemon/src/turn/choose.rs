@@ -45,15 +45,16 @@ pub enum ChooseError {
 }
 
 impl Chooser {
-    /// The token at position `index`, where the cloud would say `choice`. Computes; call it off the runtime's threads.
+    /// The token at position `index` with `opened` side tokens before it, where the cloud would say `choice`. Computes; call
+    /// it off the runtime's threads.
     ///
     /// # Errors
     /// [`ChooseError`].
-    pub fn choose(&self, index: u32, choice: u32, state: &[u8]) -> Result<Choice, ChooseError> {
+    pub fn choose(&self, index: u32, opened: u32, choice: u32, state: &[u8]) -> Result<Choice, ChooseError> {
         let state = self.kit.layout().decode(state)?;
         let p = self.gate.as_ref().map(|gate| gate.probability(&state.z));
         if let (Some(gate), Some(p)) = (&self.gate, p)
-            && !gate.opens(p)
+            && !gate.opens_at(p, index, opened)
         {
             return Ok(Choice { id: choice, side: false, p: Some(p) });
         }

@@ -199,6 +199,7 @@ impl Driver<'_> {
                 }
             }
         };
+        let opened = self.opened();
         let body = request::Body::Generate(Generate {
             session: held,
             request: self.turn.request.to_vec(),
@@ -207,6 +208,7 @@ impl Driver<'_> {
             sampling: Some((&self.turn.sampler).into()),
             max_tokens: self.turn.max_tokens,
             stop: self.turn.kit.stop().to_vec(),
+            opened,
         });
         match self.turn.link.open(body).await {
             Ok(exchange) => {
@@ -302,13 +304,19 @@ impl Driver<'_> {
         }
     }
 
+    /// Positions that were open so far.
+    fn opened(&mut self) -> u32 {
+        u32::try_from(self.answer.account().side).unwrap_or(u32::MAX)
+    }
+
     async fn choose(&mut self, index: u32, choice: u32, state: Vec<u8>) -> Result<Input, Fault> {
         let Some(chooser) = self.turn.chooser.clone() else {
             return Err(Fault::internal("the cloud opened a position of a closed session"));
         };
+        let opened = self.opened();
         let computed = tokio::task::spawn_blocking(move || {
             let started = Instant::now();
-            (chooser.choose(index, choice, &state), started.elapsed(), state)
+            (chooser.choose(index, opened, choice, &state), started.elapsed(), state)
         });
         let (chosen, spent, state) =
             computed.await.map_err(|_| Fault::internal("the side network ended unexpectedly"))?;

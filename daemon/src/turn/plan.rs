@@ -93,10 +93,8 @@ pub fn plan(
         return Ok(Plan { mode: Mode::Open, adapter: adapter_in_use, ..closed });
     }
     // Without a gate nothing has shown where the side network helps: nothing opens.
-    let Some(mut gate) = adapter.gate().cloned() else { return Ok(closed) };
-    if budget < 1.0 {
-        gate.threshold = gate.threshold.max(gate.threshold_for(budget));
-    }
+    let Some(gate) = adapter.gate().cloned() else { return Ok(closed) };
+    let gate = gate.within(budget);
     let mode = if gate_at_home { Mode::Open } else { Mode::Gated };
     Ok(Plan { variant, mode, adapter: adapter_in_use, gate: Some(gate), gate_at_home })
 }
@@ -115,7 +113,8 @@ impl Plan {
 }
 
 fn wire(gate: &Gate) -> proto::Gate {
-    proto::Gate { weight: gate.weight.clone(), bias: gate.bias.to_vec(), threshold: gate.threshold }
+    let Gate { weight, bias, threshold, budget, .. } = gate.clone();
+    proto::Gate { weight, bias: bias.to_vec(), threshold, budget }
 }
 
 #[cfg(test)]
