@@ -1,4 +1,4 @@
-//! The tap codec: one position's layer taps and last hidden state as bytes, on the wire, in the vault's cache and in a
+//! What both sides must agree on bit by bit. [`budget`]: how open positions are counted. Here, the tap codec: one position's layer taps and last hidden state as bytes, on the wire, in the vault's cache and in a
 //! training job.
 //!
 //! A tap is RMS-normalised and stored as `hidden / 32` blocks of an f16 scale and 32 signed bytes (the layout of Q8_0).

@@ -16,6 +16,8 @@ pub struct Kit {
     pub bytes: Arc<[u8]>,
     /// Lower-case hex SHA-256 of the file: its content address.
     pub sha256: String,
+    /// It has a starter.
+    pub prepared: bool,
 }
 
 /// Value of the metadata's `format`.
@@ -34,7 +36,8 @@ impl Kit {
         bytes.extend(head);
         bytes.extend(starter);
         let sha256 = hex(digest(&SHA256, &bytes).as_ref());
-        (Self { bytes: bytes.into(), sha256 }, start..start + head.len())
+        let prepared = !starter.is_empty();
+        (Self { bytes: bytes.into(), sha256, prepared }, start..start + head.len())
     }
 }
 

@@ -113,6 +113,11 @@ pub async fn serve(config: ServeConfig, ready: impl FnOnce(&Uri)) -> Result<(), 
     files.remember(&uri)?;
     let model = describe(backbone.spec(), &kit);
     tracing::info!(model = model.id, address = %uri.address, "serving");
+    if !kit.prepared {
+        tracing::info!(
+            "not prepared: a device's memory serves only once it has learned; aside cloud prepare MODEL"
+        );
+    }
     let (orders, inbox) = mpsc::channel(ORDERS);
     let (stopped, engine_stopped) = oneshot::channel::<()>();
     std::thread::Builder::new().name("engine".into()).spawn(move || {
