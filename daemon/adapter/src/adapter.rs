@@ -75,6 +75,14 @@ impl Adapter {
         self.memory.as_ref().map_or(0, |memory| memory.rows.len())
     }
 
+    /// Whether it has anything to say: a newborn network without rows is the backbone, and no position need be open for it.
+    ///
+    /// # Errors
+    /// When tensors cannot be read.
+    pub fn speaks(&self) -> Result<bool> {
+        Ok(self.memory_rows() > 0 || !self.network.is_newborn()?)
+    }
+
     /// Sizes.
     #[must_use]
     pub fn shape(&self) -> Shape {
@@ -232,6 +240,7 @@ mod tests {
         let taps: Vec<f32> = (0..512).map(|i| (i as f32).cos()).collect();
         assert_eq!(adapter.open_logits(&head, &taps, &z).unwrap(), head.logits(&z).unwrap());
         assert!(adapter.side_output(&taps[1..], &z).is_err());
+        assert!(!adapter.speaks().unwrap());
     }
 
     #[test]
@@ -243,6 +252,7 @@ mod tests {
         let mut rows = Rows::new(256);
         rows.push(7, 9, &z);
         adapter.memory = Some(Memory { rows, mixer: Mixer::default() });
+        assert!(adapter.speaks().unwrap());
         let mut fused = base.clone();
         adapter.recall(&z, &base, None).fuse(&mut fused);
         assert!((fused.iter().map(|l| l.exp()).sum::<f32>() - 1.0).abs() < 1e-5);

@@ -167,9 +167,10 @@ pub fn decide(comparison: &Comparison, bar: Bar) -> Verdict {
         Bar::Forgetting => Verdict::Promote,
         _ if comparison.earlier > EARLIER_LOSS && !few => Verdict::Forgets,
         Bar::Sure if few => Verdict::TooFew,
-        Bar::Sure if comparison.upper >= 0.0 => Verdict::NotBetter,
-        Bar::Asked if comparison.nll > 0.0 && !few => Verdict::NotBetter,
-        _ if comparison.generic > drift && !few => Verdict::Drifts,
+        // Written so that what is no number is not better.
+        Bar::Sure if !comparison.upper.lt(&0.0) => Verdict::NotBetter,
+        Bar::Asked if !few && !comparison.nll.le(&0.0) => Verdict::NotBetter,
+        _ if !few && !comparison.generic.le(&drift) => Verdict::Drifts,
         Bar::Sure | Bar::Asked => Verdict::Promote,
     }
 }
@@ -284,5 +285,10 @@ mod tests {
         assert_eq!(decide(&on(0.001, 0.4), Bar::Asked), Verdict::Promote);
         assert_eq!(decide(&on(0.001, 0.8), Bar::Asked), Verdict::Drifts);
         assert_eq!(decide(&on(0.001, 0.8), Bar::Forgetting), Verdict::Promote);
+        let none = Comparison { upper: f64::NAN, nll: f64::NAN, ..on(0.2, 0.0) };
+        assert_eq!(
+            (decide(&none, Bar::Sure), decide(&none, Bar::Asked)),
+            (Verdict::NotBetter, Verdict::NotBetter)
+        );
     }
 }

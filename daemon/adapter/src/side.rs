@@ -134,6 +134,11 @@ impl SideNetwork {
         self.variables().map(|v| Ok(v.flatten_all()?.to_vec1()?)).collect()
     }
 
+    /// Whether its output is zero whatever it is given.
+    pub(crate) fn is_newborn(&self) -> Result<bool> {
+        Ok(self.output.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| *v == 0.0))
+    }
+
     pub(crate) fn variables(&self) -> impl Iterator<Item = &Var> {
         let rungs = self.rungs.iter().flat_map(|r| [&r.project, &r.mix, &r.gate, &r.up, &r.down]);
         rungs.chain([&self.output])

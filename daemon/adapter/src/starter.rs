@@ -12,6 +12,13 @@ use safetensors::tensor::Dtype;
 
 const FORMAT: &str = "aside-starter-1";
 const WHAT: &str = "the starter of this backbone";
+/// Sequences of generic text at most, and tokens of one: it comes from a cloud, and every device fetches its states.
+const MOST: usize = 64;
+const LONGEST: usize = 1024;
+/// Numbers of gate and mixer beyond this are none that a fit gives, and would overflow where they are used.
+const LARGEST: f32 = 1e4;
+/// The same of a mixer: its first number is the logarithm of a temperature.
+const LARGEST_MIXER: f64 = 50.0;
 
 /// A gate and a mixer that fit many people.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +103,12 @@ impl Starter {
         let about = about.and_then(|(hidden, model)| Some((hidden.parse().ok()?, model.to_owned())));
         let (hidden, model) = about.ok_or_else(|| file.damaged("it does not say what it is"))?;
         let mixer = file.mixer()?.ok_or_else(|| file.damaged("it has no mixer"))?;
-        Ok(Self { model, hidden, mixer, gate: file.gate(hidden)?, generic: read_generic(&file)? })
+        let gate = file.gate(hidden)?;
+        let numbers = gate.iter().flat_map(|gate| gate.weight.iter().chain(&gate.bias));
+        if numbers.into_iter().any(|n| n.abs() > LARGEST) || mixer.0.iter().any(|n| n.abs() > LARGEST_MIXER) {
+            return Err(file.damaged("its numbers are beyond all reason"));
+        }
+        Ok(Self { model, hidden, mixer, gate, generic: read_generic(&file)? })
     }
 }
 
@@ -109,8 +121,8 @@ fn read_generic(file: &File<'_>) -> Result<Generic> {
     };
     let (tokens, length) = (ids("generic.tokens")?, file.columns("generic.tokens")?);
     let context = ids("generic.context")?.first().map_or(0, |n| *n as usize);
-    if context == 0 || context >= length {
-        return Err(file.damaged("its generic text has no beginning"));
+    if context == 0 || context >= length || length > LONGEST || tokens.len() > MOST * length {
+        return Err(file.damaged("its generic text is of no use"));
     }
     Ok(Generic { sequences: tokens.chunks_exact(length).map(<[u32]>::to_vec).collect(), context })
 }
@@ -135,6 +147,15 @@ mod tests {
         assert_eq!(Starter::from_bytes(&bytes).unwrap(), starter);
         for cut in [0, 7, 8, 100, bytes.len() - 1] {
             assert!(Starter::from_bytes(&bytes[..cut]).is_err());
+        }
+        let refused = |starter: Starter| Starter::from_bytes(&starter.to_bytes().unwrap()).is_err();
+        assert!(refused(Starter { mixer: Mixer([1e9; 7]), ..starter.clone() }));
+        let wide = Gate { bias: [0.0, 1e30], ..starter.gate.clone().unwrap() };
+        assert!(refused(Starter { gate: Some(wide), ..starter.clone() }));
+        for generic in [(65, 3, 2), (1, 2000, 2), (1, 3, 3), (1, 3, 0)] {
+            let (many, length, context) = generic;
+            let generic = Generic { sequences: vec![vec![1; length]; many], context };
+            assert!(refused(Starter { generic, ..starter.clone() }));
         }
         let other = Starter { hidden: 33, ..starter.clone() }.to_bytes().unwrap();
         assert!(Starter::from_bytes(&other).is_err(), "a gate of another width");

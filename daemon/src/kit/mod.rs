@@ -107,6 +107,11 @@ impl Kit {
                 if (starter.model(), starter.hidden()) != (&model, hidden) {
                     return Err(damaged("its starter is of another backbone".into()));
                 }
+                let text = &starter.generic().sequences;
+                let window = number("window")?;
+                if text.iter().any(|s| s.len() > window || s.iter().any(|id| *id as usize >= vocab)) {
+                    return Err(damaged("its generic text is of another backbone".into()));
+                }
                 Some((starter, raw))
             }
         };

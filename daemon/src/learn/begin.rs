@@ -11,13 +11,14 @@ use aside_daemon_api::fault::{Fault, codes};
 use super::report::{Compared, Numbers};
 use super::{Context, job, memory, replay};
 use crate::kit::Kit;
-use crate::vault::{Decision, NewAdapter, Vault};
+use crate::vault::{BEGAN, Decision, NewAdapter, Vault};
 
-/// Verdict with which a starter begins to serve. Not that of a promotion: going back from a version of one's own never
-/// leads to a starter, and it is dropped where one is promoted.
-const BEGAN: &str = "began";
 /// Tokens measured, the newest ones.
-const MEASURED: usize = 2_000;
+const MEASURED: usize = 10_000;
+/// What there must be more of, as a share, before it is measured again: looks at the same turns would once say yes.
+const MORE: f64 = 1.2;
+/// Tokens at the last look, in the vault.
+const LOOKED: &str = "begin.tokens";
 const NOTE: &str = "your lessons' memory, with a gate learned from other people";
 
 /// Puts the starter in use if nothing ever was and it pays beyond doubt; whether it did.
@@ -42,9 +43,13 @@ fn try_begin(vault: &Vault, kit: &Kit) -> Result<bool, String> {
     }
     let mut sizes = vault.lesson_sizes(kit.model()).map_err(|e| why(&e))?;
     sizes.retain(replay::judged);
-    if sizes.len() < ENOUGH_TURNS {
+    let tokens: u64 = sizes.iter().map(|lesson| lesson.tokens as u64).sum();
+    let looked = vault.meta(LOOKED).map_err(|e| why(&e))?.and_then(|bytes| bytes.try_into().ok());
+    let looked = looked.map_or(0, u64::from_le_bytes);
+    if sizes.len() < ENOUGH_TURNS || (tokens as f64) < MORE * looked as f64 {
         return Ok(false);
     }
+    vault.put_meta(LOOKED, &tokens.to_le_bytes()).map_err(|e| why(&e))?;
     let mut adapter = starter.adapter(kit.shape()).map_err(|e| why(&e))?;
     let bytes = adapter.to_bytes().map_err(|e| why(&e))?;
     memory::catch_up(&mut adapter, vault, 0, kit.model()).map_err(|e| why(&e))?;
@@ -76,7 +81,7 @@ fn try_begin(vault: &Vault, kit: &Kit) -> Result<bool, String> {
         by: "idle".to_owned(),
         numbers: serde_json::to_string(&Compared::from(&comparison)).map_err(|e| why(&e))?,
     };
-    vault.add_adapter(&new, &decision, crate::now()).map_err(|e| why(&e))?;
-    tracing::info!(rows = adapter.memory_rows(), "the starter serves");
-    Ok(true)
+    let begun = vault.add_starter(&new, &decision, crate::now()).map_err(|e| why(&e))?;
+    tracing::info!(rows = adapter.memory_rows(), begun, "the starter pays");
+    Ok(begun)
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aside_cloud_api::link::LinkError;
-use aside_daemon_api::fault::Fault;
+use aside_daemon_api::fault::{Fault, codes};
 use aside_daemon_api::proto::LearningState;
 
 use super::encode::{self, EncodeError, EncodedTurn, encode};
@@ -13,6 +13,7 @@ use super::sink::Sink;
 use super::{Context, replay};
 use crate::cloud::{Connected, link_fault};
 use crate::faults::blocking;
+use crate::kit::Kit;
 use crate::vault::SourceRow;
 
 /// How long a cloud that is away is waited for.
@@ -64,15 +65,23 @@ async fn under(
     }
 }
 
-/// The states that predict `tokens` from the one after position `from` on.
+/// The states that predict `tokens` from the one after position `from` on, of the backbone that `wanted` is the kit of.
 ///
 /// # Errors
-/// Those of the cloud.
-pub(super) async fn of_tokens(context: &Context, tokens: &[u32], from: usize) -> Result<Vec<u8>, Fault> {
+/// Those of the cloud; `cloud-away` where another backbone answers by now.
+pub(super) async fn of_tokens(
+    context: &Context,
+    wanted: &Kit,
+    tokens: &[u32],
+    from: usize,
+) -> Result<Vec<u8>, Fault> {
     let before = tokens.get(..tokens.len().saturating_sub(1)).unwrap_or_default();
     let mut tries = 1;
     loop {
         let Connected { link, kit, .. } = context.cloud.connected(PATIENCE).await?;
+        if kit.sha256() != wanted.sha256() {
+            return Err(Fault::new(codes::CLOUD_AWAY, "the cloud came back with another model"));
+        }
         match encode::of_tokens(&link, &kit, before, from).await {
             Ok(states) => return Ok(states),
             Err(error) => again(error, &mut tries).await?,

@@ -33,6 +33,11 @@ pub(super) async fn forget(
         let why = "no version had learned it".to_owned();
         return Ok(LearnDone { why, ..LearnDone::default() });
     }
+    let vault = context.vault.clone();
+    if !blocking(move || vault.tainted()).await? {
+        let why = "what is in use had not learned it; versions that had are deleted".to_owned();
+        return Ok(LearnDone { why, ..LearnDone::default() });
+    }
     run::learn(context, LearnRequest::default(), Bar::Forgetting, sink).await
 }
 

@@ -67,11 +67,11 @@ pub(super) async fn fetch(context: &Context, kit: &Kit) -> Result<(), Fault> {
     };
     for (number, sequence) in sequences.iter().enumerate() {
         let (vault, key) = (context.vault.clone(), key(kit, number));
-        let asked = key.clone();
-        if blocking(move || Ok(vault.meta(&asked)?.is_some())).await? {
+        let (asked, bytes) = (key.clone(), sequence.len().saturating_sub(*given) * kit.layout().bytes());
+        if blocking(move || Ok(vault.meta(&asked)?.is_some_and(|cached| cached.len() == bytes))).await? {
             continue;
         }
-        let states = fetch::of_tokens(context, sequence, given.saturating_sub(1)).await?;
+        let states = fetch::of_tokens(context, kit, sequence, given.saturating_sub(1)).await?;
         let (vault, of) = (context.vault.clone(), prefix(kit));
         blocking(move || {
             vault.put_meta(&key, &states)?;
@@ -97,11 +97,13 @@ pub(super) fn turns<E: From<VaultError> + From<CodecError>>(
     let layout: Layout = kit.layout();
     let mut out = Vec::new();
     for (number, sequence) in sequences.iter().enumerate() {
-        if let Some(bytes) = vault.meta(&key(kit, number))? {
+        let expected = sequence.len().saturating_sub(*context) * layout.bytes();
+        // Others are fetched again.
+        if let Some(bytes) = vault.meta(&key(kit, number))?.filter(|bytes| bytes.len() == expected) {
             out.push(turn(number, sequence, *context, States::new(layout, bytes)?));
         }
     }
-    Ok(out.into_iter().filter(|turn| turn.targets.len() == turn.states.len()).collect())
+    Ok(out)
 }
 
 /// Keys of states in the vault's small values.

@@ -18,15 +18,15 @@ pub(super) async fn keep_up(context: &Context, status: &watch::Sender<Progress>)
     let model = connected.model.id;
     unheard(status, async |sink| fetch::missing(context, &model, sink).await.map(|_| ())).await?;
     let back = guard::watch(context, Arc::clone(&connected.kit)).await?;
-    begin(context, connected.kit).await?;
-    Ok(back)
+    Ok(begin(context, connected.kit).await? || back)
 }
 
 /// See [`super::Learner::learn_by_itself`].
 pub(super) async fn learn(context: &Context, status: &watch::Sender<Progress>) -> Result<bool, Fault> {
-    let done =
-        unheard(status, async |sink| run::learn(context, LearnRequest::default(), Bar::Sure, sink).await);
-    Ok(done.await?.trained)
+    let request = LearnRequest::default();
+    let done = unheard(status, async |sink| run::learn_or_begin(context, request, Bar::Sure, sink).await);
+    let (done, begun) = done.await?;
+    Ok(done.trained || begun)
 }
 
 /// Runs `work` with a sink whose events nobody reads; only the status shows them.

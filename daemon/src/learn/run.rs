@@ -30,11 +30,20 @@ pub(super) async fn learn(
     bar: Bar,
     sink: &Sink<'_>,
 ) -> Result<LearnDone, Fault> {
+    learn_or_begin(context, request, bar, sink).await.map(|(done, _)| done)
+}
+
+/// The same, and whether a starter began to serve instead.
+pub(super) async fn learn_or_begin(
+    context: &Context,
+    request: LearnRequest,
+    bar: Bar,
+    sink: &Sink<'_>,
+) -> Result<(LearnDone, bool), Fault> {
     let done = train_and_decide(context, request, bar, sink).await?;
-    if !done.promoted {
-        begin(context, context.cloud.connected(fetch::PATIENCE).await?.kit).await?;
-    }
-    Ok(done)
+    let kit = context.cloud.connected(fetch::PATIENCE).await?.kit;
+    let begun = !done.promoted && begin(context, kit).await?;
+    Ok((done, begun))
 }
 
 async fn train_and_decide(
@@ -61,7 +70,10 @@ async fn train_and_decide(
     if let Some(why) = nothing_new(context, &kit, variant, request.seed, bar).await? {
         return Ok(LearnDone { why, refused, ..LearnDone::default() });
     }
-    generic::fetch(context, &kit).await?;
+    if let Err(fault) = generic::fetch(context, &kit).await {
+        // What is there of it serves; lessons are not held up for it.
+        tracing::warn!(%fault, "generic text has no states yet");
+    }
     let prepared = prepare(context, Arc::clone(&kit), variant, request.seed, bar).await?;
     let Some(prepared) = prepared else {
         let mut why = "there is no lesson yet; chat a little, or name a file".to_owned();

@@ -3,7 +3,7 @@
 
 mod people;
 
-use aside_adapter::{Generic, LAMBDA, Part, People, Turn};
+use aside_adapter::{Generic, LAMBDA, Part, People, Starter, Turn};
 use aside_cloud_api::codec::States;
 
 pub use people::{Public, Talk, people};
@@ -52,6 +52,8 @@ pub struct Prepared {
     pub starter: Vec<u8>,
     /// People.
     pub people: usize,
+    /// Conversations that the chat template refuses.
+    pub refused: usize,
     /// Tokens measured.
     pub tokens: usize,
     /// Mean loss in nats per token of base, and with the memory open everywhere.
@@ -74,7 +76,7 @@ pub fn prepare(
     let text = write(kit, engine)?;
     let generic = generic_turns(&text, engine)?;
     let mut found = People::default();
-    let mut done = 0;
+    let (mut done, mut refused) = (0, 0);
     for talks in public.people.values() {
         if found.tokens() >= MEASURED {
             break;
@@ -82,8 +84,13 @@ pub fn prepare(
         let mut said = Vec::new();
         for (number, talk) in (0..).zip(talks) {
             let part = if talk.measured { Part::HeldOut } else { Part::Train };
-            let turns = turns(kit, number, &talk.lines, |_| true, |tokens| engine.states(tokens))?;
-            said.extend(turns.into_iter().map(|turn| Turn { part, ..turn }));
+            // As on a device: instructions are no lesson, and what the template refuses is passed over.
+            let wanted = |turn: usize| talk.lines.get(turn).is_some_and(|line| line.role != "system");
+            match turns(kit, number, &talk.lines, wanted, |tokens| engine.states(tokens)) {
+                Ok(turns) => said.extend(turns.into_iter().map(|turn| Turn { part, ..turn })),
+                Err(PrepareError::Kit(KitError::Template(_))) => refused += 1,
+                Err(error) => return Err(error),
+            }
         }
         // As much as a training of these would see; each person meets other sequences.
         let measured: Vec<Turn> = said.iter().filter(|turn| turn.part != Part::Train).cloned().collect();
@@ -97,11 +104,15 @@ pub fn prepare(
         tell(done);
     }
     let starter = found.starter(kit.model(), kit.hidden(), LAMBDA, text)?;
+    let bytes = starter.to_bytes()?;
+    // What devices could not read must not be written.
+    Starter::from_bytes(&bytes)?;
     let open_rate = starter.gate().map(|gate| gate.table.first().map_or(0.0, |(_, rate)| *rate));
     Ok(Prepared {
         nll: found.nll(&starter),
-        starter: starter.to_bytes()?,
+        starter: bytes,
         people: done,
+        refused,
         tokens: found.tokens(),
         open_rate,
     })
@@ -114,6 +125,9 @@ fn write(kit: &Kit, engine: &mut dyn Engine) -> Result<Generic, PrepareError> {
     let prefix = encoded.ids.get(..context).unwrap_or_default();
     let [count, length] = GENERIC;
     let length = length.min(kit.window().saturating_sub(context));
+    if length == 0 {
+        return Ok(Generic::default());
+    }
     let sequences = (0..count as u64).map(|seed| engine.sample(prefix, length, seed));
     let sequences = sequences.collect::<Result<_, _>>().map_err(PrepareError::Engine)?;
     Ok(Generic { sequences, context })

@@ -94,6 +94,10 @@ pub fn plan(
     }
     // Without a gate nothing has shown where the side network helps: nothing opens.
     let Some(gate) = adapter.gate().cloned() else { return Ok(closed) };
+    // A memory whose rows are all forgotten, beside a network that was never trained, says what base says.
+    if !adapter.speaks().unwrap_or(true) {
+        return Ok(closed);
+    }
     let gate = gate.within(budget);
     let mode = if gate_at_home { Mode::Open } else { Mode::Gated };
     Ok(Plan { variant, mode, adapter: adapter_in_use, gate: Some(gate), gate_at_home })

@@ -1,11 +1,11 @@
 //! Adapter versions: stored with their numbers, put in use in the same commit, verified when read, rolled back.
 
-use super::decisions::{Decision, DecisionRow, record};
+use super::decisions::{BEGAN, Decision, DecisionRow, record, used};
 use super::forget::drop_tainted;
 use super::lessons::{HIDDEN, highest_lesson};
 use super::{Result, Vault, VaultError, meta_number, put_meta};
 use ring::digest::{SHA256, digest};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 /// Version in use; 0 is base.
 pub(super) const IN_USE: &str = "adapter.in_use";
@@ -113,46 +113,20 @@ impl Vault {
     /// # Errors
     /// [`VaultError`], as for every call here.
     pub fn add_adapter(&self, new: &NewAdapter, decision: &Decision, now: i64) -> Result<u64> {
+        self.write("adapter", |t| add(t, new, decision, now))
+    }
+
+    /// The same for a starter, unless something was put in use, or taken out of it, while it was measured; whether it is in
+    /// use now.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn add_starter(&self, new: &NewAdapter, decision: &Decision, now: i64) -> Result<bool> {
         self.write("adapter", |t| {
-            t.execute(
-                "INSERT INTO adapter(parent, created, variant, model, bytes, sha256, lesson_tokens, watermark, numbers, note)
-                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                params![
-                    new.parent.cast_signed(),
-                    now,
-                    new.variant,
-                    new.model,
-                    new.bytes,
-                    digest(&SHA256, &new.bytes).as_ref(),
-                    new.lesson_tokens.cast_signed(),
-                    new.watermark,
-                    new.numbers,
-                    new.note
-                ],
-            )?;
-            let version = t.last_insert_rowid();
-            let against = meta_number(t, IN_USE)?;
-            let in_use = if decision.promote { version } else { against };
-            put_meta(t, IN_USE, &in_use.to_le_bytes())?;
-            // One that came from outside knows none of our lessons and ends no training.
-            if new.watermark > 0 {
-                put_meta(t, TRAINED, &new.watermark.to_le_bytes())?;
-                t.execute("DELETE FROM checkpoint", [])?;
+            if used(t)? {
+                return Ok(false);
             }
-            if decision.promote {
-                put_meta(t, HIDDEN, &0i64.to_le_bytes())?;
-                drop_tainted(t)?;
-            }
-            let Decision { verdict, by, numbers, .. } = decision.clone();
-            let (version, against) = (version.cast_unsigned(), against.cast_unsigned());
-            record(t, &DecisionRow { created: now, version, against, verdict, by, numbers })?;
-            t.execute(
-                "DELETE FROM adapter WHERE version NOT IN (?1, ?2) AND version NOT IN
-                 (SELECT DISTINCT version FROM decision WHERE verdict = ?3 AND version IN (SELECT version FROM adapter)
-                  ORDER BY version DESC LIMIT ?4)",
-                params![version.cast_signed(), in_use, PROMOTED, KEPT],
-            )?;
-            Ok(version)
+            add(t, new, decision, now).map(|_| true)
         })
     }
 
@@ -222,6 +196,10 @@ impl Vault {
                 return Err(VaultError::NotFound(format!("adapter version {version}")));
             }
             put_meta(t, IN_USE, &version.to_le_bytes())?;
+            if version.cast_unsigned() != against {
+                // One that only waited for another to take its place has one now.
+                drop_tainted(t)?;
+            }
             let hidden = if version < promoted_below(t, i64::MAX)? { highest_lesson(t)? } else { 0 };
             put_meta(t, HIDDEN, &hidden.to_le_bytes())?;
             let version = version.cast_unsigned();
@@ -271,6 +249,49 @@ impl Vault {
             Ok(())
         })
     }
+}
+
+/// Stores a version and what was decided about it.
+fn add(t: &Transaction<'_>, new: &NewAdapter, decision: &Decision, now: i64) -> Result<u64> {
+    t.execute(
+        "INSERT INTO adapter(parent, created, variant, model, bytes, sha256, lesson_tokens, watermark, numbers, note)
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            new.parent.cast_signed(),
+            now,
+            new.variant,
+            new.model,
+            new.bytes,
+            digest(&SHA256, &new.bytes).as_ref(),
+            new.lesson_tokens.cast_signed(),
+            new.watermark,
+            new.numbers,
+            new.note
+        ],
+    )?;
+    let version = t.last_insert_rowid();
+    let against = meta_number(t, IN_USE)?;
+    let in_use = if decision.promote { version } else { against };
+    put_meta(t, IN_USE, &in_use.to_le_bytes())?;
+    // One that came from outside knows none of our lessons and ends no training.
+    if new.watermark > 0 {
+        put_meta(t, TRAINED, &new.watermark.to_le_bytes())?;
+        t.execute("DELETE FROM checkpoint", [])?;
+    }
+    if decision.promote {
+        put_meta(t, HIDDEN, &0i64.to_le_bytes())?;
+        drop_tainted(t)?;
+    }
+    let Decision { verdict, by, numbers, .. } = decision.clone();
+    let (version, against) = (version.cast_unsigned(), against.cast_unsigned());
+    record(t, &DecisionRow { created: now, version, against, verdict, by, numbers })?;
+    t.execute(
+        "DELETE FROM adapter WHERE version NOT IN (?1, ?2) AND version NOT IN
+         (SELECT DISTINCT version FROM decision WHERE verdict IN (?3, ?5) AND version IN (SELECT version FROM adapter)
+          ORDER BY version DESC LIMIT ?4)",
+        params![version.cast_signed(), in_use, PROMOTED, KEPT, BEGAN],
+    )?;
+    Ok(version)
 }
 
 /// The newest version below that was promoted and is still there; 0 without one.

@@ -2,7 +2,7 @@
 
 use super::adapters::IN_USE;
 use super::{Result, Vault, meta_number};
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 /// What is decided about a new version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +63,21 @@ impl Vault {
     /// # Errors
     /// [`super::VaultError`].
     pub fn was_anything_used(&self) -> Result<bool> {
-        self.read(|c| Ok(meta_number(c, IN_USE)? != 0 || c.prepare(USED)?.exists([])?))
+        self.read(used)
     }
 }
 
-/// Decisions after which something else is in use; the others leave it as it was.
-const USED: &str =
-    "SELECT 1 FROM decision WHERE verdict IN ('promoted', 'began', 'put in use', 'rolled back') LIMIT 1";
+/// Verdict with which a starter begins to serve. Not that of a promotion: going back from a version of one's own never leads
+/// to a starter by itself.
+pub const BEGAN: &str = "began";
+
+/// Whether any version was ever put in use, or taken out of it.
+pub(super) fn used(c: &Connection) -> Result<bool> {
+    // The others leave what is in use as it was.
+    const USED: &str =
+        "SELECT 1 FROM decision WHERE verdict IN ('promoted', 'began', 'put in use', 'rolled back') LIMIT 1";
+    Ok(meta_number(c, IN_USE)? != 0 || c.prepare(USED)?.exists([])?)
+}
 
 /// Adds a row to the record.
 pub(super) fn record(t: &Transaction<'_>, row: &DecisionRow) -> Result<()> {

@@ -8,7 +8,7 @@ use super::{Result, Vault, VaultError, meta_number, put_meta};
 use ring::digest::{SHA256, digest};
 use rusqlite::{Transaction, params};
 
-/// Versions up to this one were trained with lessons that are gone; 0 when none was.
+/// The version in use, where it was trained with lessons that are gone; 0 where it was not.
 const TAINTED: &str = "adapter.tainted";
 
 /// What is to be forgotten.
@@ -77,8 +77,8 @@ impl Vault {
         })
     }
 
-    /// Drops lessons, states and memory rows in one commit. Versions that were trained with them stay in use until the
-    /// next one, which is learned without them, takes their place.
+    /// Drops lessons, states and memory rows in one commit. A version in use that was trained with them stays until the
+    /// next one, which is learned without them, takes its place; where none is, all that were go at once.
     ///
     /// # Errors
     /// [`VaultError::NotFound`] when nothing was learned from it.
@@ -112,11 +112,13 @@ impl Vault {
                 forgotten.rows += stripped(t, *version, &sources, strip)?;
                 forgotten.versions.push(version.cast_unsigned());
             }
-            if let Some(newest) = forgotten.versions.last() {
-                let tainted = meta_number(t, TAINTED)?.max(newest.cast_signed());
-                put_meta(t, TAINTED, &tainted.to_le_bytes())?;
-            }
             let in_use = meta_number(t, IN_USE)?.cast_unsigned();
+            for version in forgotten.versions.iter().filter(|version| **version != in_use) {
+                t.execute("DELETE FROM adapter WHERE version = ?1", [version.cast_signed()])?;
+            }
+            if forgotten.versions.contains(&in_use) {
+                put_meta(t, TAINTED, &in_use.to_le_bytes())?;
+            }
             let (verdict, by, numbers) = ("lessons forgotten".to_owned(), "you".to_owned(), "{}".to_owned());
             record(t, &DecisionRow { created: now, version: in_use, against: in_use, verdict, by, numbers })?;
             Ok(forgotten)
@@ -141,7 +143,7 @@ impl Vault {
     pub fn drop_tainted(&self, now: i64) -> Result<()> {
         self.write("forgotten", |t| {
             let against = meta_number(t, IN_USE)?;
-            if (1..=meta_number(t, TAINTED)?).contains(&against) {
+            if against != 0 && against == meta_number(t, TAINTED)? {
                 put_meta(t, IN_USE, &0i64.to_le_bytes())?;
                 let (verdict, by, numbers) = ("rolled back".to_owned(), "you".to_owned(), "{}".to_owned());
                 let against = against.cast_unsigned();
@@ -152,10 +154,10 @@ impl Vault {
     }
 }
 
-/// A version that was trained without them is in use: those that wait for it go.
+/// A version that was trained without them is in use: the one that waited for it goes.
 pub(super) fn drop_tainted(t: &Transaction<'_>) -> Result<()> {
     let tainted = meta_number(t, TAINTED)?;
-    t.execute("DELETE FROM adapter WHERE version <= ?1", [tainted])?;
+    t.execute("DELETE FROM adapter WHERE version = ?1", [tainted])?;
     put_meta(t, TAINTED, &0i64.to_le_bytes())
 }
 

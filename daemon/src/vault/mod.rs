@@ -33,7 +33,7 @@ mod totals;
 
 pub use adapters::{AdapterRow, Checkpoint, InUse, NewAdapter};
 pub use chat::{AnswerStats, Begun, ConversationRow, MessageRow, Switches};
-pub use decisions::{Decision, DecisionRow};
+pub use decisions::{BEGAN, Decision, DecisionRow};
 pub use error::{Result, VaultError};
 pub use forget::{Forgotten, SourceSummary, Wanted};
 pub use lessons::{LessonRow, LessonSize, ShippedTurn};

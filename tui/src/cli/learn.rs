@@ -194,12 +194,16 @@ fn forgotten(gone: &Forgotten) -> String {
     let mut text = format!("{lessons} turns are forgotten; {rows} rows left the memory.");
     if !versions.is_empty() {
         text.push_str(&format!(
-            " {} versions were trained with them; a new one is trained without them now, and then they are deleted. Not \
-             undone: exported files, backups of the vault, and what the cloud computed at the time.",
-            versions.len()
+            " Trained with them, and deleted (one in use as soon as another is trained without them): {}. Not undone: \
+             exported files, backups of the vault, and what the cloud computed at the time.",
+            count(versions.len(), "version")
         ));
     }
     text
+}
+
+fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
 fn imported(file: &LearnImported) -> String {

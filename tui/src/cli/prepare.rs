@@ -1,7 +1,8 @@
 //! `aside cloud prepare`: learns on public conversations what the devices of a backbone begin with.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{File, Permissions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aside_cloud::engine::{Backbone, Chunk, STARTER_FILE, unprepared};
@@ -14,6 +15,7 @@ use aside_daemon_api::proto::{LearnProgress, LearningState};
 use clap::Args;
 use flate2::read::GzDecoder;
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::exit::{Exit, Failure};
 use super::output;
@@ -22,6 +24,8 @@ use super::progress::Meter;
 /// The backbone in the binary.
 const BUNDLED: &str = "bundled";
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Bytes of text at most.
+const LARGEST: u64 = 1 << 30;
 
 #[derive(Debug, Args)]
 pub(crate) struct Prepare {
@@ -65,12 +69,22 @@ struct Nll {
 
 impl Prepare {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let done = tokio::task::spawn_blocking(move || self.prepare()).await;
-        done.map_err(|_| Fault::internal("preparing ended unexpectedly"))?
+        let (out, file) = self.target()?;
+        // Taken back where the person stops it, and where anything fails.
+        let unfinished = file.path().to_owned();
+        let work = tokio::task::spawn_blocking(move || self.prepare(&out, file));
+        tokio::select! {
+            done = work => done.map_err(|_| Fault::internal("preparing ended unexpectedly"))?,
+            _ = tokio::signal::ctrl_c() => {
+                let _ = std::fs::remove_file(unfinished);
+                Err(Failure::Interrupted)
+            }
+        }
     }
 
-    fn prepare(&self) -> Result<Exit, Failure> {
-        let folder = Some(self.model.as_path()).filter(|model| *model != Path::new(BUNDLED));
+    /// Where the starter goes, and the file beside it that becomes it: what cannot be written is known before the work.
+    fn target(&self) -> Result<(PathBuf, NamedTempFile), Failure> {
+        let folder = self.folder();
         let out = match (&self.out, folder) {
             (Some(out), _) => out.clone(),
             (None, Some(folder)) => folder.join(STARTER_FILE),
@@ -81,13 +95,26 @@ impl Prepare {
                 ));
             }
         };
+        let beside = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let file = tempfile::Builder::new().prefix(".aside").tempfile_in(beside.unwrap_or(Path::new(".")));
+        match file {
+            Ok(file) => Ok((out, file)),
+            Err(cause) => Err(cannot(&out, &cause)),
+        }
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(self.model.as_path()).filter(|model| *model != Path::new(BUNDLED))
+    }
+
+    fn prepare(&self, out: &Path, mut file: NamedTempFile) -> Result<Exit, Failure> {
         let public = self.read()?;
         if public.people.is_empty() {
             let what = "nobody in these files has two conversations of which one is measured";
             let repair = "aside cloud prepare --help";
             return Err(Fault::new(codes::BAD_REQUEST, what).repair(repair).into());
         }
-        let loaded = unprepared(folder).map_err(|error| bad(&error))?;
+        let loaded = unprepared(self.folder()).map_err(|error| bad(&error))?;
         let kit = Kit::open(loaded.kit.bytes.clone(), &loaded.kit.sha256).map_err(|error| bad(&error))?;
         let mut meter = Meter::new(self.json);
         if public.alone > 0 {
@@ -95,11 +122,19 @@ impl Prepare {
             meter.tell(&format!("{} conversations are left out: {why}", public.alone));
         }
         let prepared = learn(&kit, loaded.backbone, &public, &mut meter).map_err(|error| bad(&error))?;
+        if prepared.refused > 0 {
+            meter.tell(&format!(
+                "{} conversations are left out: the chat template refuses them",
+                prepared.refused
+            ));
+        }
         drop(meter);
-        write(&out, &prepared.starter).map_err(|cause| {
-            Fault::new(codes::BAD_REQUEST, format!("cannot write {}: {cause}", out.display()))
-        })?;
-        self.show(&kit, &prepared, &out)?;
+        let written = file.write_all(&prepared.starter).and_then(|()| file.as_file().sync_all());
+        // Others run the model than whoever prepares it.
+        let readable = written.and_then(|()| file.as_file().set_permissions(Permissions::from_mode(0o644)));
+        readable.map_err(|cause| cannot(out, &cause))?;
+        file.persist(out).map_err(|error| cannot(out, &error.error))?;
+        self.show(&kit, &prepared, out)?;
         Ok(Exit::Success)
     }
 
@@ -204,28 +239,24 @@ impl Engine for Local {
     }
 }
 
+/// A file's text, gzip or plain.
 fn text(file: &Path) -> std::io::Result<String> {
+    let mut raw = BufReader::new(File::open(file)?);
+    let zipped = raw.fill_buf()?.starts_with(&GZIP);
     let mut bytes = Vec::new();
-    File::open(file)?.read_to_end(&mut bytes)?;
-    if bytes.starts_with(&GZIP) {
-        let mut text = String::new();
-        GzDecoder::new(bytes.as_slice()).read_to_string(&mut text)?;
-        return Ok(text);
+    let read = match zipped {
+        true => GzDecoder::new(raw).take(LARGEST + 1).read_to_end(&mut bytes)?,
+        false => raw.take(LARGEST + 1).read_to_end(&mut bytes)?,
+    };
+    if read as u64 > LARGEST {
+        return Err(std::io::Error::other("it is larger than 1 GiB; a part of it will do"));
     }
     String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is no text"))
 }
 
-/// Writes the file as a whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.new"));
-    let mut file = File::create(&beside)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let moved = written.and_then(|()| std::fs::rename(&beside, path));
-    if moved.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    moved
+fn cannot(out: &Path, cause: &std::io::Error) -> Failure {
+    let repair = "aside cloud prepare --help";
+    Fault::new(codes::BAD_REQUEST, format!("cannot write {}: {cause}", out.display())).repair(repair).into()
 }
 
 fn bad(error: &dyn std::fmt::Display) -> Failure {

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::head::Head;
-use crate::job::{Job, Turn};
+use crate::job::{Job, Part, Turn};
 use crate::memory::{Memory, Mixed, Mixer, Sample, fit, rows_of};
 use crate::rng::Rng;
 use crate::starter::Starter;
@@ -60,7 +60,9 @@ impl<'a> Data<'a> {
         }
         // Where there is only one conversation, nothing shows what the memory is worth.
         let samples = || reads.iter().flat_map(|read| read.samples.iter().flatten());
-        let rows = rows.filter(|_| samples().next().is_some());
+        let said = train.iter().zip(&reads).filter(|(turn, _)| turn.part == Part::Train);
+        let shown = said.flat_map(|(_, read)| &read.samples).any(Option::is_some);
+        let rows = rows.filter(|_| shown);
         let prior = starter.map_or_else(Mixer::default, |starter| starter.mixer);
         let memory = rows.map(|rows| Memory { mixer: fit(&samples().collect::<Vec<_>>(), prior), rows });
         let (mut turns, mut first) = (Vec::new(), 0);
@@ -137,13 +139,45 @@ impl<'a> Data<'a> {
     }
 }
 
-/// Whole conversations go to one fold; a single conversation is split by turns.
+/// Whole conversations go to one fold; a single conversation is split by turns. Generic text is dealt out beside them.
 fn assign(train: &[&Turn], folds: u64, seed: u64) -> impl Fn(usize, &Turn) -> u64 + use<> {
-    let set: BTreeSet<u64> = train.iter().map(|t| t.conversation).collect();
+    let said = train.iter().filter(|t| t.part == Part::Train);
+    let set: BTreeSet<u64> = said.map(|t| t.conversation).collect();
     let mut conversations: Vec<u64> = set.into_iter().collect();
     Rng::at(seed, &[2]).shuffle(&mut conversations);
     move |number, turn| match conversations.as_slice() {
+        _ if turn.part == Part::Generic => turn.conversation % folds,
         [] | [_] => number as u64 % folds,
         many => many.iter().position(|c| *c == turn.conversation).unwrap_or(0) as u64 % folds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aside_codec::{Layout, States};
+
+    #[test]
+    fn generic_text_changes_no_fold_of_what_was_said() {
+        let layout = Layout { hidden: 32, layer_taps: 1 };
+        let turn = |conversation, part| Turn {
+            conversation,
+            own: true,
+            weight: 1.0,
+            part,
+            targets: vec![1],
+            states: States::encode(layout, &[0.5; 32], &[1.0; 32]),
+        };
+        let one: Vec<Turn> = (0..6).map(|_| turn(7, Part::Train)).collect();
+        let generic: Vec<Turn> = (0..4).map(|n| turn((1 << 62) + n, Part::Generic)).collect();
+        let folds = |turns: &[&Turn]| -> Vec<u64> {
+            let of = assign(turns, 2, 5);
+            turns.iter().enumerate().map(|(n, turn)| of(n, turn)).collect()
+        };
+        let together: Vec<&Turn> = one.iter().chain(&generic).collect();
+        assert_eq!(folds(&together), [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+        let two: Vec<Turn> = (0..2).map(|n| turn(n, Part::Train)).collect();
+        let together: Vec<&Turn> = two.iter().chain(&generic).collect();
+        assert_ne!(folds(&together)[0], folds(&together)[1]);
     }
 }

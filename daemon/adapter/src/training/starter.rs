@@ -1,5 +1,7 @@
 //! Fits a starter to many people, each measured on conversations that only their others speak for.
 
+use std::collections::BTreeSet;
+
 use super::gating::{Ask, Tokens, cross_fitted};
 use super::read::read;
 use crate::error::{AdapterError, Result};
@@ -90,18 +92,20 @@ impl People {
     /// The starter of these people for the backbone `model` of `hidden` values, with its `generic` text.
     ///
     /// # Errors
-    /// [`AdapterError::Nothing`] when nobody has two conversations of which one is measured.
+    /// [`AdapterError::Nothing`] when fewer than two people have a conversation that is measured, and another.
     pub fn starter(&self, model: &str, hidden: usize, lambda: f64, generic: Generic) -> Result<Starter> {
         let samples: Vec<&Sample> = self.measured.iter().flat_map(|m| m.samples.iter().flatten()).collect();
-        if samples.is_empty() {
-            return Err(AdapterError::Nothing(
-                "nobody has two conversations of which one is measured".into(),
-            ));
+        let shown = |m: &&Measured| !m.generic && m.samples.iter().any(Option::is_some);
+        let people: BTreeSet<usize> = self.measured.iter().filter(shown).map(|m| m.person).collect();
+        if people.len() < 2 {
+            let why = "fewer than two people have a conversation to measure and another to remember";
+            return Err(AdapterError::Nothing(why.into()));
         }
         let mixer = fit(&samples, Mixer::default());
         let mut folds = vec![Tokens::default(); FOLDS];
         for measured in &self.measured {
-            let Some(fold) = folds.get_mut(measured.person % FOLDS) else { continue };
+            let place = people.iter().position(|person| *person == measured.person);
+            let Some(fold) = place.and_then(|place| folds.get_mut(place % FOLDS)) else { continue };
             fold.z.extend_from_slice(&measured.z);
             fold.gain.extend(measured.gains(&mixer));
             fold.weight.extend(std::iter::repeat_n(f64::from(measured.weight), measured.targets.len()));

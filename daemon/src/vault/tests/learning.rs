@@ -227,3 +227,48 @@ fn people_and_unrated_replies_are_held_out_alike() {
         (2, 0)
     );
 }
+
+fn keep(bytes: &[u8], _: &[i64]) -> std::result::Result<(Vec<u8>, usize), String> {
+    Ok((bytes.to_vec(), 1))
+}
+
+#[test]
+fn versions_that_knew_what_is_forgotten_go_and_only_one_in_use_waits() {
+    let (_place, vault) = Place::new();
+    vault.add_import("a", "h1", &[source(3)], 1).unwrap();
+    let first = vault.newest_lesson().unwrap();
+    vault.add_adapter(&adapter(b"1", first), &promoted(), 2).unwrap();
+    vault.add_import("b", "h2", &[other(3)], 3).unwrap();
+    let refused = Decision { promote: false, verdict: "not better".into(), ..promoted() };
+    vault.add_adapter(&adapter(b"2", vault.newest_lesson().unwrap()), &refused, 4).unwrap();
+    let versions = |vault: &Vault| vault.adapters().unwrap().iter().map(|v| v.version).collect::<Vec<_>>();
+    assert_eq!(vault.forget(&Wanted::File("b".into()), &keep, 5).unwrap().versions, [2]);
+    assert_eq!((versions(&vault), vault.tainted().unwrap()), (vec![1], false), "nothing in use knew it");
+    assert_eq!(vault.forget(&Wanted::File("a".into()), &keep, 6).unwrap().versions, [1]);
+    assert_eq!((versions(&vault), vault.tainted().unwrap()), (vec![1], true));
+    // The person does not wait for the next one.
+    assert_eq!(vault.use_version(Some(0), "you", "{}", 7).unwrap(), 0);
+    assert_eq!((versions(&vault), vault.tainted().unwrap()), (vec![], false));
+}
+
+#[test]
+fn a_starter_begins_once_and_stands_aside_for_what_is_learned() {
+    let (_place, vault) = Place::new();
+    let began = Decision { verdict: BEGAN.into(), by: "idle".into(), ..promoted() };
+    assert!(!vault.was_anything_used().unwrap());
+    assert!(vault.add_starter(&adapter(b"s", 0), &began, 1).unwrap());
+    assert!(vault.was_anything_used().unwrap());
+    assert!(!vault.add_starter(&adapter(b"s", 0), &began, 2).unwrap(), "something is in use");
+    vault.add_import("a", "h1", &[source(3)], 3).unwrap();
+    let newest = vault.newest_lesson().unwrap();
+    assert_eq!(vault.add_adapter(&adapter(b"1", newest), &promoted(), 4).unwrap(), 2);
+    assert_eq!(vault.adapters().unwrap().len(), 2, "the starter is kept");
+    assert_eq!(
+        vault.forget(&Wanted::File("a".into()), &keep, 5).unwrap().versions,
+        [2],
+        "it knows no lesson"
+    );
+    assert_eq!(vault.use_version(None, "you", "{}", 6).unwrap(), 0, "back is to base, not to a starter");
+    assert!(!vault.add_starter(&adapter(b"s", 0), &began, 7).unwrap(), "the person has said no");
+    assert_eq!(vault.use_version(Some(1), "you", "{}", 8).unwrap(), 1);
+}
