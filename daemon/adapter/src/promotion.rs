@@ -18,6 +18,8 @@ const EARLIER_LOSS: f64 = 0.005;
 /// that whatever helps a person costs something there: with 0.5 % alone none of 26 people's adapters would ever be used
 /// (generic NLL +0.8 to +5.5 % for 14 persona users who gain 2 to 22 %, +11 to +18 % for 12 IRC users who gain 11 to 22 %).
 const GENERIC_SHARE: f64 = 0.5;
+/// Share of their NLL that generic turns may lose at most, however much is gained.
+const GENERIC_MOST: f64 = 0.25;
 const DRAWS: usize = 2_000;
 /// Quantile of the drawn differences that has to be below 0.
 const CONFIDENCE: f64 = 0.95;
@@ -163,6 +165,7 @@ fn mean_nll(pairs: &[Pair], of: impl Fn(&Pair) -> f64) -> f64 {
 pub fn decide(comparison: &Comparison, bar: Bar) -> Verdict {
     let few = comparison.turns < ENOUGH_TURNS;
     let drift = EARLIER_LOSS * comparison.generic_nll + GENERIC_SHARE * (-comparison.nll).max(0.0);
+    let drift = drift.min(GENERIC_MOST * comparison.generic_nll);
     match bar {
         Bar::Forgetting => Verdict::Promote,
         _ if comparison.earlier > EARLIER_LOSS && !few => Verdict::Forgets,
@@ -285,6 +288,7 @@ mod tests {
         assert_eq!(decide(&on(0.001, 0.4), Bar::Asked), Verdict::Promote);
         assert_eq!(decide(&on(0.001, 0.8), Bar::Asked), Verdict::Drifts);
         assert_eq!(decide(&on(0.001, 0.8), Bar::Forgetting), Verdict::Promote);
+        assert_eq!(decide(&on(2.0, 26.0), Bar::Sure), Verdict::Drifts);
         let none = Comparison { upper: f64::NAN, nll: f64::NAN, ..on(0.2, 0.0) };
         assert_eq!(
             (decide(&none, Bar::Sure), decide(&none, Bar::Asked)),

@@ -124,6 +124,11 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
         one(encoder, person, STARTER, 1, results)?;
         own.push(one(encoder, person, BOTH, 1, results)?);
     }
+    for seed in 2..=seeds {
+        for person in people {
+            one(encoder, person, BOTH, seed, results)?;
+        }
+    }
     for person in people.iter().filter(|p| p.who.0 == "persona") {
         if !results.has(person.who.1, "idle", 1) {
             let Lessons { train, test } = &person.lessons;
@@ -136,11 +141,6 @@ fn measure(encoder: &Encoder, people: &[Known<'_>], seeds: u64, results: &mut Re
     for arm in parts {
         for person in people {
             one(encoder, person, arm, 1, results)?;
-        }
-    }
-    for seed in 2..=seeds {
-        for person in people {
-            one(encoder, person, BOTH, seed, results)?;
         }
     }
     others(encoder, people, &own, results)?;
