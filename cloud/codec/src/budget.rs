@@ -1,7 +1,8 @@
 //! How much of an answer may be open: a share that holds for every answer, whatever the gate was calibrated on.
 
-/// Open positions that an answer may have ahead of its share, so that it may begin with some.
-pub const AHEAD: u32 = 4;
+/// Open positions that an answer may have ahead of its share: a short one may well be a person's own in every word. With 4,
+/// a gate that is calibrated to 50 % opened 43 % of 14 persona users' tokens, for half a point of what it gains.
+pub const AHEAD: u32 = 8;
 
 /// Whether position `index` (from 0) may be open where `opened` before it were: after every n positions at most
 /// `budget * n` + [`AHEAD`] are. Both ends compute it, so that a resumed answer is the same. 0, like anything from 1 on,

@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(decide(proto::GateMode::Gated, gate(0.0)), (Some(p), true));
         assert_eq!(decide(proto::GateMode::Gated, gate(0.9)), (Some(p), false));
         let held = Gating::new(proto::GateMode::Gated as i32, gate(0.0), 2).unwrap();
-        assert_eq!(held.decide(&[1.0, 0.5], 9, 9), (Some(p), false), "its share is used up");
+        assert_eq!(held.decide(&[1.0, 0.5], 9, 13), (Some(p), false), "its share is used up");
     }
 
     #[test]

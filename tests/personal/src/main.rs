@@ -182,23 +182,24 @@ fn one(
     results: &mut Results,
 ) -> Fallible<Option<Adapter>> {
     let name = person.who.1;
-    let done = results.has(name, arm, seed);
-    if done {
-        let kept = Some(results.adapter(name)).filter(|file| (arm, seed) == (BOTH, 1) && file.exists());
-        if (arm, seed) != (BOTH, 1) || kept.is_some() {
-            return kept.map(|file| Ok(Adapter::from_bytes(&std::fs::read(file)?)?)).transpose();
-        }
+    let (done, first) = (results.has(name, arm, seed), (arm, seed) == (BOTH, 1));
+    if done && !first {
+        return Ok(None);
     }
     let Lessons { train, test } = &person.lessons;
     let started = Instant::now();
-    let adapter = arms::train(encoder, arm, train, seed)?;
+    let kept = Some(results.adapter(name)).filter(|file| done && first && file.exists());
+    let adapter = match &kept {
+        Some(file) => Adapter::from_bytes(&std::fs::read(file)?)?,
+        None => arms::train(encoder, arm, train, seed)?,
+    };
     let seconds = started.elapsed().as_secs_f64();
     if !done {
         let row = arms::row(encoder, person.who, arm, seed, train, (&adapter, seconds), test)?;
         eprintln!("{name} {arm} {seed}: {:.2} % gated, {:.0} s", row.all.gated_percent(), seconds);
         results.add(row)?;
     }
-    if (arm, seed) == (BOTH, 1) {
+    if first && kept.is_none() {
         let file = results.adapter(name);
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder)?;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use aside_adapter::LAMBDA;
 
-use crate::arms::{BOTH, HALF, SWITCHES};
+use crate::arms::{BOTH, HALF, STARTER, SWITCHES};
 use crate::results::{Numbers, Row};
 
 const DRAWS: usize = 2_000;
@@ -33,7 +33,7 @@ fn arms(out: &mut String, kind: &str, rows: &[&Row]) {
         "| trained | seeds | gated, all | median | own turns | replies | open rate | always open, all | below base | AUROC |"
     );
     let _ = writeln!(out, "|---|---|---|---|---|---|---|---|---|---|");
-    for arm in [BOTH, HALF].into_iter().chain(SWITCHES).chain(["lora"]) {
+    for arm in [BOTH, HALF, STARTER].into_iter().chain(SWITCHES).chain(["lora"]) {
         let of: Vec<&&Row> = rows.iter().filter(|r| r.arm == arm).collect();
         if of.is_empty() {
             continue;
@@ -135,15 +135,17 @@ fn curve(out: &mut String, rows: &[Row]) {
     }
     let _ = writeln!(
         out,
-        "\n### Gain by lesson tokens\n\n| lesson tokens | persona, gated | irc, gated |\n|---|---|---|"
+        "\n### Gain by lesson tokens, gated\n\n| lesson tokens | persona | its starter alone | irc | its starter alone |\n\
+         |---|---|---|---|---|"
     );
     for point in points {
-        let arm = format!("first {point}");
-        let of = |kind: &str| {
+        let (own, starter) = (format!("first {point}"), format!("{STARTER}, first {point}"));
+        let of = |kind: &str, arm: &str| {
             let rows = rows.iter().filter(|r| r.arm == arm && r.kind == kind);
-            rows.map(|r| r.all.gated_percent()).collect::<Vec<_>>()
+            interval(&rows.map(|r| r.all.gated_percent()).collect::<Vec<_>>())
         };
-        let _ = writeln!(out, "| {point} | {} | {} |", interval(&of("persona")), interval(&of("irc")));
+        let cells = ["persona", "irc"].map(|kind| format!("{} | {}", of(kind, &own), of(kind, &starter)));
+        let _ = writeln!(out, "| {point} | {} |", cells.join(" | "));
     }
 }
 
