@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aside_config::Paths;
 use tokio::net::{UnixListener, UnixStream};
@@ -34,6 +35,10 @@ pub enum InstanceError {
     },
 }
 
+/// How often lock and socket are looked at again where they are taken, and how long after.
+const LOOKS: u32 = 25;
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Holds the lock.
 pub(super) struct Instance {
     socket: PathBuf,
@@ -47,10 +52,18 @@ impl Instance {
         let failed = |cause| InstanceError::Lock { path: path.clone(), cause };
         let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let mut lock = options.map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(InstanceError::Running(path)),
-            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        let mut left = LOOKS;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // A front end looks whether it is free by taking it for a moment.
+                Err(TryLockError::WouldBlock) if left > 0 => {
+                    left -= 1;
+                    std::thread::sleep(LOOK);
+                }
+                Err(TryLockError::WouldBlock) => return Err(InstanceError::Running(path)),
+                Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+            }
         }
         lock.set_len(0).map_err(failed)?;
         writeln!(lock, "{}", std::process::id()).map_err(failed)?;
@@ -60,13 +73,22 @@ impl Instance {
     /// Makes the socket; one left behind is removed only when nobody answers on it.
     pub(super) async fn listen(&self) -> Result<UnixListener, InstanceError> {
         let failed = |cause| InstanceError::Socket { path: self.socket.clone(), cause };
-        match UnixStream::connect(&self.socket).await {
-            Ok(_) => return Err(failed(io::ErrorKind::AddrInUse.into())),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(&self.socket).map_err(failed)?;
+        let mut left = LOOKS;
+        loop {
+            match UnixStream::connect(&self.socket).await.map_err(|error| (error.kind(), error)) {
+                // One that was killed lets go of its lock a moment before its socket.
+                Ok(_) | Err((io::ErrorKind::ConnectionReset, _)) if left > 0 => {
+                    left -= 1;
+                    tokio::time::sleep(LOOK).await;
+                }
+                Ok(_) => return Err(failed(io::ErrorKind::AddrInUse.into())),
+                Err((io::ErrorKind::ConnectionRefused, _)) => {
+                    std::fs::remove_file(&self.socket).map_err(failed)?;
+                    break;
+                }
+                Err((io::ErrorKind::NotFound, _)) => break,
+                Err((_, error)) => return Err(failed(error)),
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
         }
         let listener = UnixListener::bind(&self.socket).map_err(failed)?;
         std::fs::set_permissions(&self.socket, Permissions::from_mode(0o600)).map_err(failed)?;

@@ -223,10 +223,12 @@ pub(crate) fn adapter_line(adapter: &proto::Adapter) -> String {
             n.open_rate * 100.0
         )
     });
-    format!(
-        "{mark} {}  {}  {} lesson tokens{numbers}",
-        adapter.version, adapter.variant, adapter.lesson_tokens
-    )
+    let learned = match (adapter.lesson_tokens, adapter.note.as_str()) {
+        // A starter: nothing was trained, it says itself what it is.
+        (0, note) if !note.is_empty() => note.to_owned(),
+        (tokens, _) => format!("{tokens} lesson tokens"),
+    };
+    format!("{mark} {}  {}  {learned}{numbers}", adapter.version, adapter.variant)
 }
 
 /// All there is to say about one version.
@@ -252,7 +254,7 @@ pub(crate) fn adapter_page(adapter: &proto::Adapter) -> String {
     }
     page.push(format!("threshold      {:.3}", adapter.threshold));
     for row in &adapter.thresholds {
-        page.push(format!("  at {:.2}      {:.1} % open", row.threshold, row.open_rate * 100.0));
+        page.push(format!("  at {:.3}     {:.1} % open", row.threshold, row.open_rate * 100.0));
     }
     if !adapter.note.is_empty() {
         page.push(format!("note           {}", adapter.note));
@@ -309,5 +311,7 @@ mod tests {
         assert_eq!(adapter_line(&adapter), "  3  spa  0 lesson tokens");
         adapter.in_use = true;
         assert!(adapter_line(&adapter).starts_with("* 3"));
+        adapter.note = "your memory".into();
+        assert_eq!(adapter_line(&adapter), "* 3  spa  your memory");
     }
 }

@@ -59,13 +59,15 @@ pub(crate) async fn daemon(paths: &Paths) -> Result<Daemon, Failure> {
             Probe::Stale(..) => return Err(stale().into()),
             Probe::Unreachable => {}
         }
-        // Locked and not listening: one is about to listen, or about to end.
-        if free(&paths.lock_file())? {
-            match &mut child {
-                None => child = Some(spawn(paths)?),
-                Some(running) if running.id().is_none() => return Err(ended(paths).into()),
-                // Not locked yet; the next look tells whether it has ended.
-                Some(running) => drop(running.try_wait()?),
+        match &mut child {
+            // Locked and not listening: one is about to listen, or about to end.
+            None if free(&paths.lock_file())? => child = Some(spawn(paths)?),
+            None => {}
+            // Looking at the lock takes it for a moment, which our own must not meet while it starts.
+            Some(running) => {
+                if running.try_wait()?.is_some() && free(&paths.lock_file())? {
+                    return Err(ended(paths).into());
+                }
             }
         }
         tokio::time::sleep(pause).await;
