@@ -59,16 +59,17 @@ pub(crate) async fn daemon(paths: &Paths) -> Result<Daemon, Failure> {
             Probe::Stale(..) => return Err(stale().into()),
             Probe::Unreachable => {}
         }
-        match &mut child {
-            // Locked and not listening: one is about to listen, or about to end.
-            None if free(&paths.lock_file())? => child = Some(spawn(paths)?),
-            None => {}
-            // Looking at the lock takes it for a moment, which our own must not meet while it starts.
-            Some(running) => {
-                if running.try_wait()?.is_some() && free(&paths.lock_file())? {
-                    return Err(ended(paths).into());
-                }
+        let over = match &mut child {
+            Some(running) => running.try_wait()?.is_some(),
+            None => true,
+        };
+        // Looking at the lock takes it for a moment, which our own daemon must not meet while it starts. Locked and not
+        // listening: another one is about to listen, or about to end.
+        if over && free(&paths.lock_file())? {
+            if child.is_some() {
+                return Err(ended(paths).into());
             }
+            child = Some(spawn(paths)?);
         }
         tokio::time::sleep(pause).await;
     }
