@@ -5,7 +5,7 @@ use crate::file::{File, Tensors, words};
 use crate::gate::Gate;
 use crate::head::Head;
 use crate::job::Turn;
-use crate::memory::{Memory, Mixed, Mixer, Rows};
+use crate::memory::{Memory, Mixed, Mixer, Projection, Rows};
 use crate::side::{Shape, SideNetwork};
 use crate::variant::Variant;
 use candle_core::{Device, Tensor};
@@ -53,7 +53,7 @@ impl Adapter {
             return;
         }
         let hidden = self.shape().hidden;
-        let newborn = || Memory { rows: Rows::new(hidden), mixer: Mixer::default() };
+        let newborn = || Memory { rows: Rows::new(Projection::seeded(hidden)), mixer: Mixer::default() };
         self.memory.get_or_insert_with(newborn).add(turns);
     }
 
@@ -165,6 +165,7 @@ impl Adapter {
         if let Some(Memory { rows, mixer }) = &self.memory {
             let n = rows.len();
             file.mixer(mixer);
+            file.projection(&rows.projection, shape.hidden);
             file.put(
                 "memory.keys",
                 Dtype::I8,
@@ -208,7 +209,7 @@ fn read_memory(file: &File<'_>, shape: Shape) -> Result<Option<Memory>> {
     let values = words(file.part("memory.values", Dtype::U32)?).map(u32::from_le_bytes).collect();
     let conversations =
         words(file.part("memory.conversations", Dtype::U64)?).map(u64::from_le_bytes).collect();
-    let rows = Rows::from_parts(shape.hidden, &keys, &scales, values, conversations);
+    let rows = Rows::from_parts(file.projection(shape.hidden)?, &keys, &scales, values, conversations);
     let rows =
         rows.ok_or_else(|| file.damaged("its memory does not hold together, or an older build wrote it"))?;
     Ok(Some(Memory { rows, mixer }))
@@ -249,7 +250,7 @@ mod tests {
         let z: Vec<f32> = (0..256).map(|i| (i as f32).sin() * 3.0).collect();
         let base = vec![(1f32 / 32.0).ln(); 32];
         assert_eq!(adapter.recall(&z, &base, None), Mixed::default());
-        let mut rows = Rows::new(256);
+        let mut rows = Rows::new(Projection::seeded(256));
         rows.push(7, 9, &z);
         adapter.memory = Some(Memory { rows, mixer: Mixer::default() });
         assert!(adapter.speaks().unwrap());
@@ -271,7 +272,7 @@ mod tests {
             budget: 1.0,
             table: vec![(0.5, 0.7), (0.9, 0.1)],
         });
-        let mut rows = Rows::new(SHAPE.hidden);
+        let mut rows = Rows::new(Projection::seeded(SHAPE.hidden));
         (0..3u32).for_each(|i| rows.push(7, i, &[i as f32 - 1.0; 256]));
         adapter.memory = Some(Memory { rows, mixer: Mixer::default() });
         let bytes = adapter.to_bytes().unwrap();

@@ -6,7 +6,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{AdapterError, Result};
 use crate::gate::Gate;
-use crate::memory::Mixer;
+use crate::memory::{Mixer, Projection};
 
 /// The only entry of the metadata: the order of a map with more would not be the same every time.
 const ABOUT: &str = "aside";
@@ -35,6 +35,13 @@ impl Tensors {
     pub(crate) fn mixer(&mut self, mixer: &Mixer) {
         let bytes = mixer.0.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.put("memory.mixer", Dtype::F64, &[mixer.0.len()], bytes);
+    }
+
+    /// A learned projection; the seeded one is known to every build.
+    pub(crate) fn projection(&mut self, projection: &Projection, hidden: usize) {
+        if let Some(values) = projection.learned() {
+            self.floats("memory.projection", &[hidden, values.len() / hidden.max(1)], values);
+        }
     }
 
     /// The file; the same tensors give the same bytes. `what` names it in errors.
@@ -129,6 +136,15 @@ impl<'a> File<'a> {
             budget: 1.0,
             table: self.floats("gate.table", None)?.chunks_exact(2).filter_map(pair).collect(),
         }))
+    }
+
+    /// The learned projection, or the seeded one.
+    pub(crate) fn projection(&self, hidden: usize) -> Result<Projection> {
+        if !self.has("memory.projection") {
+            return Ok(Projection::seeded(hidden));
+        }
+        let projection = Projection::of(hidden, self.floats("memory.projection", None)?);
+        projection.ok_or_else(|| self.damaged("its projection has another shape"))
     }
 
     /// The mixer, if there is one.

@@ -37,7 +37,7 @@ pub use evaluate::{Evaluation, evaluate, gate_scores};
 pub use gate::Gate;
 pub use head::Head;
 pub use job::{Job, Objective, Part, Settings, Turn};
-pub use memory::Mixed;
+pub use memory::{Mixed, WIDEST as WIDEST_KEY};
 pub use promotion::{Bar, Comparison, ENOUGH_TURNS, Pair, Verdict, compare, decide, pairs};
 pub use side::Shape;
 pub use starter::{Generic, Starter};

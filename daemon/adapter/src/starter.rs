@@ -5,7 +5,7 @@ use crate::adapter::Adapter;
 use crate::error::Result;
 use crate::file::{File, Tensors, words};
 use crate::gate::Gate;
-use crate::memory::{Memory, Mixer, Rows};
+use crate::memory::{Memory, Mixer, Projection, Rows};
 use crate::side::{Shape, SideNetwork};
 use crate::variant::Variant;
 use safetensors::tensor::Dtype;
@@ -21,11 +21,12 @@ const LARGEST: f32 = 1e4;
 const LARGEST_MIXER: f64 = 50.0;
 
 /// A gate and a mixer that fit many people.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Starter {
     /// Identity of the backbone it was learned with.
     pub(crate) model: String,
     pub(crate) hidden: usize,
+    pub(crate) projection: Projection,
     pub(crate) mixer: Mixer,
     pub(crate) gate: Option<Gate>,
     pub(crate) generic: Generic,
@@ -53,6 +54,11 @@ impl Starter {
         self.hidden
     }
 
+    /// How states become keys.
+    pub(crate) fn projection(&self) -> Projection {
+        self.projection.clone()
+    }
+
     /// The gate, where opening pays at all.
     #[must_use]
     pub fn gate(&self) -> Option<&Gate> {
@@ -70,7 +76,7 @@ impl Starter {
     /// # Errors
     /// When tensors cannot be made.
     pub fn adapter(&self, shape: Shape) -> Result<Adapter> {
-        let memory = Memory { rows: Rows::new(shape.hidden), mixer: self.mixer };
+        let memory = Memory { rows: Rows::new(self.projection()), mixer: self.mixer };
         Ok(Adapter::of(SideNetwork::birth(shape, 0)?, Variant::Spa, self.gate.clone(), Some(memory)))
     }
 
@@ -81,6 +87,7 @@ impl Starter {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut file = Tensors::default();
         file.mixer(&self.mixer);
+        file.projection(&self.projection, self.hidden);
         if let Some(gate) = &self.gate {
             file.gate(gate);
         }
@@ -108,7 +115,8 @@ impl Starter {
         if numbers.into_iter().any(|n| n.abs() > LARGEST) || mixer.0.iter().any(|n| n.abs() > LARGEST_MIXER) {
             return Err(file.damaged("its numbers are beyond all reason"));
         }
-        Ok(Self { model, hidden, mixer, gate, generic: read_generic(&file)? })
+        let projection = file.projection(hidden)?;
+        Ok(Self { model, hidden, projection, mixer, gate, generic: read_generic(&file)? })
     }
 }
 
@@ -127,6 +135,12 @@ fn read_generic(file: &File<'_>) -> Result<Generic> {
     Ok(Generic { sequences: tokens.chunks_exact(length).map(<[u32]>::to_vec).collect(), context })
 }
 
+impl std::fmt::Debug for Starter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Starter({})", self.model)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +156,8 @@ mod tests {
         };
         let generic = Generic { sequences: vec![vec![2, 92, 7], vec![2, 92, 8]], context: 2 };
         let (model, mixer) = ("ab12".into(), Mixer::default());
-        let starter = Starter { model, hidden: 32, mixer, gate: Some(gate), generic };
+        let projection = Projection::seeded(32);
+        let starter = Starter { model, hidden: 32, projection, mixer, gate: Some(gate), generic };
         let bytes = starter.to_bytes().unwrap();
         assert_eq!(Starter::from_bytes(&bytes).unwrap(), starter);
         for cut in [0, 7, 8, 100, bytes.len() - 1] {

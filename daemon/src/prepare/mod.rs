@@ -13,6 +13,8 @@ use crate::learn::{generic, windows};
 
 /// Tokens that are measured at most.
 const MEASURED: usize = 40_000;
+/// States that show which directions of them matter.
+const SAMPLED: usize = 8_192;
 /// Sequences of generic text, and tokens of each that the backbone writes.
 const GENERIC: [usize; 2] = [32, 128];
 
@@ -75,7 +77,7 @@ pub fn prepare(
     tell(0);
     let text = write(kit, engine)?;
     let generic = generic_turns(&text, engine)?;
-    let mut found = People::default();
+    let mut found = People::new(kit.hidden(), &sample(kit, public, engine)?)?;
     let (mut done, mut refused) = (0, 0);
     for talks in public.people.values() {
         if found.tokens() >= MEASURED {
@@ -116,6 +118,25 @@ pub fn prepare(
         tokens: found.tokens(),
         open_rate,
     })
+}
+
+/// Last hidden states of the first people, where keys are narrower than a state: they show which directions matter.
+fn sample(kit: &Kit, public: &Public, engine: &mut dyn Engine) -> Result<Vec<f32>, PrepareError> {
+    let mut states = Vec::new();
+    if kit.hidden() <= aside_adapter::WIDEST_KEY {
+        return Ok(states);
+    }
+    for talk in public.people.values().flatten() {
+        if states.len() >= SAMPLED * kit.hidden() {
+            break;
+        }
+        match turns(kit, 0, &talk.lines, |_| true, |tokens| engine.states(tokens)) {
+            Ok(turns) => turns.iter().for_each(|turn| states.extend(turn.states.z())),
+            Err(PrepareError::Kit(KitError::Template(_))) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(states)
 }
 
 /// What the backbone writes by itself where a user's turn begins.

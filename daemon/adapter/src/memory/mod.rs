@@ -4,11 +4,14 @@
 
 mod fit;
 mod mixer;
+mod projection;
 mod rows;
 
 pub(crate) use fit::{Sample, fit};
 pub use mixer::Mixed;
 pub(crate) use mixer::{Mixer, Near};
+pub(crate) use projection::Projection;
+pub use projection::WIDEST;
 pub(crate) use rows::Rows;
 
 use crate::job::Turn;
@@ -39,8 +42,8 @@ impl Memory {
 }
 
 /// The rows of those turns that are remembered at all.
-pub(crate) fn rows_of<'a>(hidden: usize, turns: impl IntoIterator<Item = &'a Turn>) -> Rows {
-    let mut memory = Memory { rows: Rows::new(hidden), mixer: Mixer::default() };
+pub(crate) fn rows_of<'a>(projection: Projection, turns: impl IntoIterator<Item = &'a Turn>) -> Rows {
+    let mut memory = Memory { rows: Rows::new(projection), mixer: Mixer::default() };
     memory.add(turns);
     memory.rows
 }

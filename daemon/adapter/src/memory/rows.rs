@@ -4,24 +4,18 @@
 //! Width matters: with 64 numbers of a random projection instead of all 256 of the bundled backbone the memory alone,
 //! always open, lowers the NLL of 7 persona users by 5.5 % instead of 7.2 %.
 
-use crate::rng::Rng;
+use super::projection::Projection;
 use crate::simd::wide;
 use std::collections::BinaryHeap;
 
-/// Numbers of a key at most; a wider state is projected.
-const WIDEST: usize = 256;
 /// Numbers that are compared at once, and of the first part of a key.
-const PART: usize = 64;
-/// Square of a key, about, whatever its width.
-const SQUARE: f64 = 64.0;
+pub(super) const PART: usize = 64;
 /// Rows that vote.
 pub(crate) const NEAREST: usize = 64;
 /// Rows up to which all keys are compared in full.
 pub(crate) const EXACT: usize = 10_000;
 /// Beyond that, rows whose keys are compared in full.
 const CANDIDATES: usize = 512;
-/// Seed of the projection; a number that all builds share, so that stored keys stay good.
-const PROJECTION: u64 = 0xA51D_E000;
 
 /// A row near a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,8 +29,7 @@ pub(crate) struct Neighbour {
 /// Keys with their values and the conversations they come from.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Rows {
-    /// H x width: orthonormal columns, scaled so that a key's square is near [`SQUARE`].
-    projection: Vec<f32>,
+    pub(crate) projection: Projection,
     /// Numbers of a key, a multiple of [`PART`].
     pub(crate) width: usize,
     /// The first [`PART`] numbers of every key, and the others.
@@ -67,11 +60,11 @@ impl Key {
 }
 
 impl Rows {
-    pub(crate) fn new(hidden: usize) -> Self {
-        let width = hidden.clamp(1, WIDEST).next_multiple_of(PART);
+    /// None yet.
+    pub(crate) fn new(projection: Projection) -> Self {
         Self {
-            projection: projection(hidden, width),
-            width,
+            width: projection.width,
+            projection,
             first: Vec::new(),
             rest: Vec::new(),
             scales: Vec::new(),
@@ -83,13 +76,13 @@ impl Rows {
 
     /// From stored parts of equal length; `None` when they are not, or when the keys are of another width.
     pub(crate) fn from_parts(
-        hidden: usize,
+        projection: Projection,
         keys: &[i8],
         scales: &[f32],
         values: Vec<u32>,
         conversations: Vec<u64>,
     ) -> Option<Self> {
-        let (mut rows, n) = (Self::new(hidden), values.len());
+        let (mut rows, n) = (Self::new(projection), values.len());
         if keys.len() != n * rows.width || scales.len() != n || conversations.len() != n {
             return None;
         }
@@ -133,8 +126,8 @@ impl Rows {
     /// Drops the rows of a conversation; how many.
     pub(crate) fn forget(&mut self, conversation: u64) -> usize {
         let (before, others) = (self.len(), self.width / PART - 1);
-        let old = std::mem::replace(self, Self { projection: Vec::new(), ..Self::new(0) });
-        (self.projection, self.width) = (old.projection, old.width);
+        let none = Self::new(self.projection.clone());
+        let old = std::mem::replace(self, none);
         let rest = |row: usize| old.rest.get(row * others..(row + 1) * others).unwrap_or(&[]);
         let rows = old.first.into_iter().zip(old.scales).zip(old.values).zip(old.conversations).enumerate();
         for (row, (((first, scale), value), of)) in rows.filter(|(_, (_, of))| *of != conversation) {
@@ -146,12 +139,7 @@ impl Rows {
     }
 
     fn key(&self, z: &[f32]) -> Key {
-        let mean = z.iter().map(|v| v * v).sum::<f32>() / z.len().max(1) as f32;
-        let inverse = 1.0 / (mean + 1e-6).sqrt();
-        let mut exact = vec![0f32; self.width];
-        for (v, row) in z.iter().zip(self.projection.chunks_exact(self.width)) {
-            exact.iter_mut().zip(row).for_each(|(k, q)| *k += v * inverse * q);
-        }
+        let exact = self.projection.key(z);
         let largest = exact.iter().fold(0f32, |m, k| m.max(k.abs()));
         let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
         let parts = exact.as_chunks::<PART>().0.iter().map(|part| part.map(|k| (k / scale).round() as i8));
@@ -222,33 +210,6 @@ impl pulp::NullaryFnOnce for Products<'_> {
     }
 }
 
-/// Orthonormal columns from seeded noise (Gram and Schmidt, twice for exactness), scaled.
-fn projection(hidden: usize, width: usize) -> Vec<f32> {
-    let mut rng = Rng::at(PROJECTION, &[hidden as u64]);
-    let mut columns: Vec<Vec<f64>> = Vec::new();
-    for _ in 0..width.min(hidden) {
-        let mut column: Vec<f64> = (0..hidden).map(|_| rng.normal()).collect();
-        for _ in 0..2 {
-            for other in &columns {
-                let dot: f64 = column.iter().zip(other).map(|(a, b)| a * b).sum();
-                column.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
-            }
-        }
-        let length = column.iter().map(|v| v * v).sum::<f64>().sqrt();
-        column.iter_mut().for_each(|v| *v /= length);
-        columns.push(column);
-    }
-    // A normalised state has the square H, of which the columns keep their share.
-    let scale = (SQUARE / width.min(hidden).max(1) as f64).sqrt();
-    let at = |row: usize, column: usize| {
-        columns.get(column).and_then(|c| c.get(row)).map_or(0.0, |v| (v * scale) as f32)
-    };
-    (0..hidden)
-        .flat_map(|row| (0..width).map(move |column| (row, column)))
-        .map(|(row, column)| at(row, column))
-        .collect()
-}
-
 /// The nearest so many.
 struct Best {
     heap: BinaryHeap<Candidate>,
@@ -306,6 +267,11 @@ fn product(a: &[i8; PART], b: &[i8; PART]) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
+
+    fn empty() -> Rows {
+        Rows::new(Projection::seeded(96))
+    }
 
     fn state(seed: u64) -> Vec<f32> {
         let mut rng = Rng::at(seed, &[]);
@@ -313,7 +279,7 @@ mod tests {
     }
 
     fn filled(rows: u64) -> Rows {
-        let mut out = Rows::new(96);
+        let mut out = empty();
         (0..rows).for_each(|i| out.push(i % 3, i as u32, &state(i)));
         out
     }
@@ -322,14 +288,7 @@ mod tests {
     fn finds_what_a_search_in_full_precision_finds() {
         let rows = filled(300);
         let query: Vec<f32> = state(7).iter().zip(state(1000)).map(|(a, b)| a + 0.3 * b).collect();
-        let exact = |z: &[f32]| {
-            let mean = z.iter().map(|v| v * v).sum::<f32>() / 96.0 + 1e-6;
-            let column = |c: usize| -> f64 {
-                let products = z.iter().zip(rows.projection.iter().skip(c).step_by(rows.width));
-                products.map(|(v, q)| f64::from(v * q)).sum::<f64>() / f64::from(mean).sqrt()
-            };
-            (0..rows.width).map(column).collect::<Vec<f64>>()
-        };
+        let exact = |z: &[f32]| rows.projection.key(z).into_iter().map(f64::from).collect::<Vec<f64>>();
         let q = exact(&query);
         let mut all: Vec<(f64, u32)> = (0..300)
             .map(|i| {
@@ -354,10 +313,16 @@ mod tests {
     fn the_conversation_at_hand_is_left_out_and_parts_come_back() {
         let rows = filled(30);
         assert!(rows.nearest(&state(3), Some(0)).iter().all(|n| n.value % 3 != 0));
-        assert!(Rows::new(96).nearest(&state(3), None).is_empty());
+        assert!(empty().nearest(&state(3), None).is_empty());
         let (keys, scales): (Vec<i8>, _) = (rows.keys().collect(), rows.scales.clone());
         let parts = |keys: &[i8]| {
-            Rows::from_parts(96, keys, &scales, rows.values.clone(), rows.conversations.clone())
+            Rows::from_parts(
+                Projection::seeded(96),
+                keys,
+                &scales,
+                rows.values.clone(),
+                rows.conversations.clone(),
+            )
         };
         assert!(parts(&keys[1..]).is_none());
         let back = parts(&keys).unwrap();
@@ -375,28 +340,12 @@ mod tests {
     }
 
     #[test]
-    fn the_projection_keeps_distances() {
-        let rows = Rows::new(96);
-        let columns: Vec<Vec<f32>> =
-            (0..96).map(|c| rows.projection.iter().skip(c).step_by(rows.width).copied().collect()).collect();
-        for (i, a) in columns.iter().enumerate() {
-            for (j, b) in columns.iter().enumerate() {
-                let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-                let expected = if i == j { SQUARE as f32 / 96.0 } else { 0.0 };
-                assert!((dot - expected).abs() < 1e-5, "{i} {j}: {dot}");
-            }
-        }
-        let square = rows.key(&state(3)).squares[1];
-        assert!((square - SQUARE as f32).abs() < 1.0, "{square}");
-    }
-
-    #[test]
     fn a_large_memory_still_finds_almost_all_of_the_nearest() {
         // States in clumps, as those of a language are.
         let clump = |i: u64| -> Vec<f32> {
             state(5_000_000 + i % 200).iter().zip(state(i)).map(|(c, own)| c + 0.5 * own).collect()
         };
-        let mut rows = Rows::new(96);
+        let mut rows = empty();
         (0..EXACT as u64).for_each(|i| rows.push(0, i as u32, &clump(i)));
         let exact: Vec<_> = (0..20).map(|i| rows.nearest(&clump(700_000 + i), None)).collect();
         // Rows far from everything change no neighbour, but make the memory a large one.

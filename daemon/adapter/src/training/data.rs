@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::head::Head;
 use crate::job::{Job, Part, Turn};
-use crate::memory::{Memory, Mixed, Mixer, Sample, fit, rows_of};
+use crate::memory::{Memory, Mixed, Mixer, Projection, Sample, fit, rows_of};
 use crate::rng::Rng;
 use crate::starter::Starter;
 use crate::training::candidates::Candidates;
@@ -50,8 +50,12 @@ impl<'a> Data<'a> {
         let folds = if tokens < MANY_TOKENS { 2 } else { 4 };
         let fold_of = assign(&train, folds, job.seed);
         let total = train.len() as u64;
+        let projection = match starter {
+            Some(starter) => starter.projection(),
+            None => Projection::seeded(job.shape.hidden),
+        };
         let rows = (job.variant.remembers() && job.settings.memory)
-            .then(|| rows_of(job.shape.hidden, train.iter().copied()));
+            .then(|| rows_of(projection, train.iter().copied()));
         let most = job.settings.candidates_for(job.variant, job.shape.vocab);
         let mut reads = Vec::new();
         for (done, turn) in (0..).zip(&train) {

@@ -288,7 +288,7 @@ impl<'a> Training<'a> {
         let held_out = evaluate(Some(&served), self.head, turns, lambda)?;
         // Measured without them, served with them: a row is known by being read, not by training.
         if let Some(memory) = &mut adapter.memory {
-            memory.rows = rows_of(self.job.shape.hidden, &self.job.turns);
+            memory.rows = rows_of(memory.rows.projection.clone(), &self.job.turns);
         }
         Ok(Candidate { adapter, held_out, epochs: self.epoch })
     }

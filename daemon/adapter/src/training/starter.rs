@@ -7,15 +7,16 @@ use super::read::read;
 use crate::error::{AdapterError, Result};
 use crate::head::Head;
 use crate::job::{Part, Turn};
-use crate::memory::{Mixed, Mixer, Sample, fit, rows_of};
+use crate::memory::{Mixed, Mixer, Projection, Sample, fit, rows_of};
 use crate::starter::{Generic, Starter};
 
 /// Folds of people.
 const FOLDS: usize = 4;
 
 /// What is known of the people of a starter, one after the other.
-#[derive(Default)]
 pub struct People {
+    /// How their states become keys.
+    projection: Projection,
     people: usize,
     measured: Vec<Measured>,
 }
@@ -47,6 +48,15 @@ impl Measured {
 }
 
 impl People {
+    /// Nobody yet; states of the backbone (n x H, of whomever) say which of their directions matter, where not all have
+    /// room in a key.
+    ///
+    /// # Errors
+    /// When tensor arithmetic fails.
+    pub fn new(hidden: usize, states: &[f32]) -> Result<Self> {
+        Ok(Self { projection: Projection::fitted(hidden, states)?, people: 0, measured: Vec::new() })
+    }
+
     /// Adds a person. All that was said is remembered; turns whose part is not [`Part::Train`] are measured too, against
     /// the person's other conversations. These should be ones that the backbone was not trained on: what it knows by
     /// heart no memory can predict better. Generic turns show where nothing is to be gained.
@@ -54,7 +64,7 @@ impl People {
     /// # Errors
     /// [`AdapterError::Shape`] when states do not match the head.
     pub fn add(&mut self, turns: &[Turn], head: &Head) -> Result<()> {
-        let rows = rows_of(head.hidden(), turns);
+        let rows = rows_of(self.projection.clone(), turns);
         for turn in turns.iter().filter(|turn| turn.part != Part::Train) {
             let found = read(turn, head, Some(&rows), None)?;
             let mut z = Vec::new();
@@ -111,6 +121,7 @@ impl People {
             fold.weight.extend(std::iter::repeat_n(f64::from(measured.weight), measured.targets.len()));
         }
         let gate = cross_fitted(&folds, Ask { hidden, lambda, prior: None })?;
-        Ok(Starter { model: model.to_owned(), hidden, mixer, gate, generic })
+        let projection = self.projection.clone();
+        Ok(Starter { model: model.to_owned(), hidden, projection, mixer, gate, generic })
     }
 }
