@@ -174,6 +174,14 @@ mod tests {
         }
         let other = Starter { hidden: 33, ..starter.clone() }.to_bytes().unwrap();
         assert!(Starter::from_bytes(&other).is_err(), "a gate of another width");
+        // A wide state's projection travels with the starter, and with every memory whose keys it made.
+        let values: Vec<f32> = (0..320 * 256).map(|n| (n as f32).sin()).collect();
+        let projection = Projection::of(320, values).unwrap();
+        let wide = Starter { hidden: 320, projection: projection.clone(), gate: None, ..starter.clone() };
+        assert_eq!(Starter::from_bytes(&wide.to_bytes().unwrap()).unwrap(), wide);
+        let shape = Shape { hidden: 320, vocab: 8, layer_taps: 1, rank: 4 };
+        let bytes = wide.adapter(shape).unwrap().to_bytes().unwrap();
+        assert!(Adapter::from_bytes(&bytes).unwrap().memory().unwrap().rows.projection == projection);
         let adapter = starter.adapter(Shape { hidden: 32, vocab: 8, layer_taps: 1, rank: 4 }).unwrap();
         assert_eq!((adapter.gate(), adapter.memory_rows()), (starter.gate(), 0));
     }
