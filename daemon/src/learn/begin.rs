@@ -17,8 +17,8 @@ use crate::vault::{BEGAN, Decision, NewAdapter, Vault};
 const MEASURED: usize = 10_000;
 /// What there must be more of, as a share, before it is measured again: looks at the same turns would once say yes.
 const MORE: f64 = 1.2;
-/// Tokens at the last look, in the vault.
-const LOOKED: &str = "begin.tokens";
+/// Tokens at the last look, in the vault, by the backbone's identity.
+const LOOKED: &str = "begin.tokens.";
 const NOTE: &str = "your lessons' memory, with a gate learned from other people";
 
 /// Puts the starter in use if nothing ever was and it pays beyond doubt; whether it did.
@@ -44,12 +44,12 @@ fn try_begin(vault: &Vault, kit: &Kit) -> Result<bool, String> {
     let mut sizes = vault.lesson_sizes(kit.model()).map_err(|e| why(&e))?;
     sizes.retain(replay::judged);
     let tokens: u64 = sizes.iter().map(|lesson| lesson.tokens as u64).sum();
-    let looked = vault.meta(LOOKED).map_err(|e| why(&e))?.and_then(|bytes| bytes.try_into().ok());
+    let key = format!("{LOOKED}{}", kit.model());
+    let looked = vault.meta(&key).map_err(|e| why(&e))?.and_then(|bytes| bytes.try_into().ok());
     let looked = looked.map_or(0, u64::from_le_bytes);
     if sizes.len() < ENOUGH_TURNS || (tokens as f64) < MORE * looked as f64 {
         return Ok(false);
     }
-    vault.put_meta(LOOKED, &tokens.to_le_bytes()).map_err(|e| why(&e))?;
     let mut adapter = starter.adapter(kit.shape()).map_err(|e| why(&e))?;
     let bytes = adapter.to_bytes().map_err(|e| why(&e))?;
     memory::catch_up(&mut adapter, vault, 0, kit.model()).map_err(|e| why(&e))?;
@@ -59,6 +59,7 @@ fn try_begin(vault: &Vault, kit: &Kit) -> Result<bool, String> {
     let measured = pairs(&adapter, None, kit.head(), turns.iter().map(|t| (t, false)), LAMBDA);
     let comparison = compare(&measured.map_err(|e| why(&e))?, &[], 0);
     if decide(&comparison, Bar::Sure) != Verdict::Promote {
+        vault.put_meta(&key, &tokens.to_le_bytes()).map_err(|e| why(&e))?;
         tracing::debug!(turns = comparison.turns, upper = comparison.upper, "the starter does not pay yet");
         return Ok(false);
     }

@@ -1,5 +1,5 @@
 //! Forgetting on request (method, section 3): rows leave every memory at once and exactly; networks that were trained
-//! with the lessons serve until one that was not has been trained, and are deleted then.
+//! with the lessons are deleted, one in use as soon as another was trained without them.
 
 use aside_adapter::{Adapter, Bar};
 use aside_daemon_api::fault::{Fault, codes};

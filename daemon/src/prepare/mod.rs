@@ -60,7 +60,8 @@ pub struct Prepared {
     pub tokens: usize,
     /// Mean loss in nats per token of base, and with the memory open everywhere.
     pub nll: (f64, f64),
-    /// Share of tokens that the gate opens on people it was not fitted on; nothing where opening never paid.
+    /// Share of tokens that the gate opens on people it was not fitted on, the generic text among theirs counted; nothing
+    /// where opening never paid.
     pub open_rate: Option<f32>,
 }
 

@@ -176,7 +176,10 @@ impl Prepare {
         ))?;
         output::line(&match open_rate {
             Some(rate) => {
-                format!("the gate opens {:.0} % of the tokens of people it was not fitted on", rate * 100.0)
+                format!(
+                    "the gate opens {:.0} % of the tokens of people, and of generic text, it was not fitted on",
+                    rate * 100.0
+                )
             }
             None => "opening never paid: devices begin closed".to_owned(),
         })?;
